@@ -76,10 +76,7 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	if err != nil {
 		return err
 	}
-	inputs, err := json.Marshal(inputNames(in))
-	if err != nil {
-		return err
-	}
+	inputs, _ := json.Marshal(inputNames(in)) // strings always marshal
 	settings[MergeSetting], settings[MergeInputsSetting] = "unfinished", string(inputs)
 	if err := out.Set(ctx, settings); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -182,32 +183,47 @@ func TestShardAudit(t *testing.T) {
 		inPlace bool
 		want    []string
 	}{
-		"sound":           {func([]source, []shard) {}, false, nil},
-		"a gap":           {func(_ []source, h []shard) { h[1].Lo++ }, false, []string{"shard-tiling"}},
-		"an overlap":      {func(_ []source, h []shard) { h[1].Lo-- }, true, []string{"shard-tiling"}},
-		"a late start":    {func(_ []source, h []shard) { h[0].Lo++ }, false, []string{"shard-tiling"}},
+		"sound": {func([]source, []shard) {}, false, nil},
+		"a gap": {func(_ []source, h []shard) { h[1].Lo++ }, false, []string{
+			"shard-tiling 14: shard 14 of source 0 begins after id 12"}},
+		"an overlap": {func(_ []source, h []shard) { h[1].Lo-- }, true, []string{
+			"shard-tiling 12: shard 12 of source 0 begins after id 12"}},
+		"a late start": {func(_ []source, h []shard) { h[0].Lo++ }, false, []string{
+			"shard-tiling 2: shard 2 of source 0 begins after id 0"}},
 		"a table's start": {func(_ []source, h []shard) { h[0].Lo = -7 }, true, nil},
-		"an early end":    {func(s []source, _ []shard) { s[0].last++ }, false, []string{"shard-tiling"}},
-		"a wrong end": {func(_ []source, h []shard) { h[2].Hi = base }, false,
-			[]string{"shard", "shard-tiling"}},
-		"too many pending": {func(_ []source, h []shard) { h[1].Pending = 9 }, false, []string{"shard"}},
-		"pending below 0":  {func(_ []source, h []shard) { h[1].Pending = -1 }, false, []string{"shard"}},
-		"an orphan": {func(_ []source, h []shard) { h[1].orphan = true }, false,
-			[]string{"lease-owner"}},
-		"an importer gone": {func(s []source, _ []shard) { s[1].orphan = true }, false,
-			[]string{"lease-owner"}},
-		"a generation": {func(_ []source, h []shard) { h[1].generation = 6 }, false,
-			[]string{"lease-generation"}},
-		"an import's": {func(s []source, _ []shard) { s[1].generation = 6 }, false,
-			[]string{"lease-generation"}},
-		"no such source": {func(_ []source, h []shard) { h[2].source = 2 }, true,
-			[]string{"source", "source-rows"}},
-		"rows": {func(s []source, _ []shard) { s[1].rows-- }, false, []string{"source-rows"}},
+		"an early end": {func(s []source, _ []shard) { s[0].last++ }, false, []string{
+			"shard-tiling 20: shards of source 0 end at id 20, its import at 21"}},
+		"a wrong end": {func(_ []source, h []shard) { h[2].Hi = base }, false, []string{
+			"shard 1099511627777: shard 1099511627777 to 1099511627776 has 10 rows, 0 pending",
+			"shard-tiling 1099511627776: shards of source 1 end at id 1099511627776, its import at " +
+				"1099511627786"}},
+		"one row": {func(_ []source, h []shard) { h[1].Hi, h[1].Lo = 13, 13 }, false, []string{
+			"shard-tiling 13: shards of source 0 end at id 13, its import at 20"}},
+		"all pending": {func(_ []source, h []shard) { h[0].Pending = 10 }, false, nil},
+		"too many pending": {func(_ []source, h []shard) { h[1].Pending = 9 }, false, []string{
+			"shard 13: shard 13 to 20 has 8 rows, 9 pending"}},
+		"pending below 0": {func(_ []source, h []shard) { h[1].Pending = -1 }, false, []string{
+			"shard 13: shard 13 to 20 has 8 rows, -1 pending"}},
+		"an orphan": {func(_ []source, h []shard) { h[1].orphan = true }, false, []string{
+			"lease-owner 13: shard 13 is leased to nobody known, or without an end"}},
+		"an importer gone": {func(s []source, _ []shard) { s[1].orphan = true }, false, []string{
+			"lease-owner 0: the import of source 1 is leased to nobody known, or without an end"}},
+		"a generation": {func(_ []source, h []shard) { h[1].generation = 6 }, false, []string{
+			"lease-generation 13: shard 13 has generation 6, the last one given is 5"}},
+		"an import's": {func(s []source, _ []shard) { s[1].generation = 6 }, false, []string{
+			"lease-generation 0: the import of source 1 has generation 6, the last one given is 5"}},
+		"no such source": {func(_ []source, h []shard) { h[2].source = 2 }, true, []string{
+			"source 0: shards of source 2, which is not there",
+			"source-rows 0: source 1 counts 10 rows, its shards 0"}},
+		"rows": {func(s []source, _ []shard) { s[1].rows-- }, false, []string{
+			"source-rows 0: source 1 counts 9 rows, its shards 10"}},
 	} {
-		var got found
+		var got []string
 		s, h := slices.Clone(sources), slices.Clone(shards)
 		test.damage(s, h)
-		a := NewShardAudit(5, test.inPlace, got.report)
+		a := NewShardAudit(5, test.inPlace, func(p Problem) {
+			got = append(got, fmt.Sprintf("%s %d: %s", p.Check, p.ID, p.Text))
+		})
 		for _, s := range s {
 			a.Source(s.number, s.last, s.rows, s.generation, s.orphan)
 		}
@@ -215,7 +231,7 @@ func TestShardAudit(t *testing.T) {
 			a.Shard(h.source, h.Shard, h.generation, h.orphan)
 		}
 		a.Close()
-		if diff := cmp.Diff(test.want, []string(got)); diff != "" {
+		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: %s", what, diff)
 		}
 	}

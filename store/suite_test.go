@@ -73,6 +73,19 @@ func TestMergedSettings(t *testing.T) {
 			t.Fatal(diff)
 		}
 	}
+	// One hash, of one of the jobs, is a hash of the merge.
+	one := open(nil)
+	f := open(map[string]string{store.NodeSetting: "2/3", store.HashSetting: "sha256"})
+	must.OK(t, store.Merge(ctx, one, []store.Job{c, f}, o))
+	if got := must.Get(one.Settings(ctx))(t)[store.HashSetting]; got != "sha256" {
+		t.Errorf("the hashes are %q", got)
+	}
+	// What the merge says of its parts must be readable.
+	must.OK(t, one.Set(ctx, map[string]string{store.MergePartsSetting: "x"}))
+	if err := store.Merge(ctx, one, []store.Job{c, f}, o); err == nil ||
+		!strings.HasPrefix(err.Error(), "merge: "+one.Path()+": ") {
+		t.Errorf("with parts that cannot be read: %v", err)
+	}
 	// Jobs may differ in what a merge leaves out, and in nothing else; the message names what is different.
 	d := open(map[string]string{"flags": `{"min_face":20}`, "shape": "round"})
 	err := store.Merge(ctx, out, []store.Job{a, d}, o)

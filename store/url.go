@@ -12,7 +12,7 @@ var ignored = strings.NewReplacer("\t", "", "\r", "", "\n", "")
 // Redact replaces the password of a URL by ***. It finds the password where browsers do, so that one in a URL
 // that is not quite correct is hidden, too.
 func Redact(address string) string {
-	if strings.IndexByte(address, '@') < 0 {
+	if !strings.Contains(address, "@") {
 		return address
 	}
 	scheme, rest, ok := strings.Cut(address, ":")

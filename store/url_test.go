@@ -24,6 +24,7 @@ func TestRedact(t *testing.T) {
 		"ftp://u:p@a/":               "ftp://u:***@a/",
 		"mailto:u:p@a":               "mailto:u:p@a",
 		"@":                          "@",
+		"@x://u:p@a/":                "@x://u:***@a/",
 		"http://u:@a/":               "http://u:***@a/",
 		"http://u:p@a/http://v:w@b/": "http://u:***@a/http://v:w@b/",
 		"http:////u:p@a":             "http:////u:***@a",

@@ -126,12 +126,12 @@ func (h *Health) settings(ctx context.Context, c *pgx.Conn) error {
 			AND pid <> pg_backend_pid())`, simple).
 			Scan(&h.MaxConnections, &h.Used),
 	)
-	h.TooOld = version < oldest
+	h.TooOld = tooOld(version)
 	return err
 }
 
-// oldest is the first version of the server that jobs work on.
-const oldest = 130000
+// tooOld reports whether jobs do not work on a version of the server: they do from 13 on.
+func tooOld(version int) bool { return version < 130000 }
 
 // tables reads how much of the job's tables is old versions of rows.
 func (h *Health) tables(ctx context.Context, c *pgx.Conn, schema string) error {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"facescan/store"
 	"facescan/store/storetest"
 	"facescan/store/storetest/pgtest"
 )
@@ -60,6 +61,7 @@ var target = storetest.Target{
 		}
 		return files
 	},
+	Tamper: func(t testing.TB, j store.Job, text string) { j.(*job).tamper(t, text) },
 }
 
 func TestMain(m *testing.M) {

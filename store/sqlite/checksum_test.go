@@ -16,7 +16,7 @@ func TestVerifySeesEachColumn(t *testing.T) {
 	t.Parallel()
 	storetest.VerifySeesEachColumn(t, storetest.Columns{
 		Sound:  func(t *testing.T) store.Job { return sound(t) },
-		Tamper: func(t *testing.T, j store.Job, text string) { j.(*job).tamper(t, text) },
+		Tamper: target.Tamper,
 		Changes: func(t *testing.T, j store.Job, table string) map[string]string {
 			out := map[string]string{}
 			ok(t, j.(*job).view(context.Background(), func(tx tx) error {

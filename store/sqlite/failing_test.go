@@ -16,11 +16,11 @@ import (
 	"facescan/store/storetest/must"
 )
 
-// failing has the n-th statement of a call fail, as on a broken disk: those of the readers with errFailing,
-// and those of the writer as statements that SQLite does not allow.
+// failing has a statement fail, as on a broken disk: those of the readers with errFailing, and those of the
+// writer as statements that SQLite does not allow.
 type failing struct {
 	*job
-	left     int // statements until one fails; 0 when none does
+	storetest.FailingStatement
 	prepared int // statements of the writer that are counted
 }
 
@@ -28,6 +28,7 @@ var errFailing = errors.New("the disk is gone")
 
 func failingJob(t *testing.T, j *job) *failing {
 	f := &failing{job: j}
+	f.Is, f.Begin = f.is, f.begin
 	j.readers = failingReaders{j.readers, f}
 	must.OK(t, j.writer.conn.Raw(func(c any) error {
 		c.(*sqlite3.SQLiteConn).RegisterAuthorizer(f.authorize)
@@ -36,21 +37,28 @@ func failingJob(t *testing.T, j *job) *failing {
 	return f
 }
 
-func (f *failing) fails() bool {
-	if f.left <= 0 {
-		return false
-	}
-	f.left--
-	return f.left == 0
+// is reports whether an error is that of a statement that failed.
+func (f *failing) is(err error) bool {
+	return errors.Is(err, errFailing) || isCode(err, sqlite3.ErrAuth) ||
+		strings.Contains(err.Error(), "not authorized to use function")
 }
 
-// authorize is called several times for a statement that is prepared. All that a call runs are prepared again.
+// begin has all statements of a call prepared again.
+func (f *failing) begin() {
+	for text, s := range f.writer.stmts {
+		_ = s.Close()
+		delete(f.writer.stmts, text)
+	}
+	f.prepared = 0
+}
+
+// authorize is called several times for a statement that is prepared.
 func (f *failing) authorize(op int, what, _, _ string) int {
 	if len(f.writer.stmts) < f.prepared || op == sqlite3.SQLITE_TRANSACTION && what == "ROLLBACK" {
 		return sqlite3.SQLITE_OK
 	}
 	f.prepared = len(f.writer.stmts) + 1
-	if f.fails() {
+	if f.Fails() {
 		return sqlite3.SQLITE_DENY
 	}
 	return sqlite3.SQLITE_OK
@@ -65,7 +73,7 @@ func (r failingReaders) Close() error { return r.readers.Close() }
 
 func (r failingReaders) view(ctx context.Context, names *strings.Replacer, f func(tx) error) error {
 	return r.readers.view(ctx, names, func(t tx) error {
-		if r.fails() {
+		if r.Fails() {
 			return errFailing
 		}
 		t.q = failingReader{t.q, r.failing}
@@ -79,49 +87,17 @@ type failingReader struct {
 }
 
 func (r failingReader) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	if r.fails() {
+	if r.Fails() {
 		return nil, errFailing
 	}
 	return r.querier.QueryContext(ctx, text, args...)
 }
 
-// each makes a call with its first statement failing, then the second, until none fails any more: each
-// failure is its error, and leaves nothing that keeps the call from succeeding later.
-func (f *failing) each(t *testing.T, what string, call func() error) {
-	t.Helper()
-	for n := 1; ; n++ {
-		for text, s := range f.writer.stmts {
-			must.OK(t, s.Close())
-			delete(f.writer.stmts, text)
-		}
-		f.prepared, f.left = 0, n
-		err := call()
-		if f.left > 0 {
-			f.left = 0
-			if err != nil {
-				t.Fatalf("%s: %v", what, err)
-			}
-			if n == 1 {
-				t.Errorf("%s runs no statement", what)
-			}
-			return
-		}
-		if !errors.Is(err, errFailing) && !isCode(err, sqlite3.ErrAuth) &&
-			(err == nil || !strings.Contains(err.Error(), "not authorized to use function")) {
-			t.Fatalf("%s: statement %d failed, and the error is %v", what, n, err)
-		}
-	}
-}
-
 // failures has the statements of a job fail.
 func failures(t *testing.T, j *job) storetest.Failures {
 	f := failingJob(t, j)
-	return storetest.Failures{Job: j, Each: f.each, Without: func(call func() error) {
-		left := f.left
-		f.left = 0
-		must.OK(t, call())
-		f.left = left
-	}, Die: func(s store.Session) { must.OK(t, s.(*session).file.Close()) }}
+	return storetest.Failures{Job: f, FailingStatement: &f.FailingStatement,
+		Die: func(s store.Session) { must.OK(t, s.(*session).file.Close()) }}
 }
 
 // TestFailuresAreSeen has each statement fail of all that is done to a job.

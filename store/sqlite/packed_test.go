@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"database/sql"
+	"math"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -71,4 +73,69 @@ func TestPacked(t *testing.T) {
 			p.float()
 		}
 	})
+}
+
+// TestPackedValues: each kind of value is read to its end, and nothing else is.
+func TestPackedValues(t *testing.T) {
+	t.Parallel()
+	known := map[string]string{"jpeg": "jpeg"}
+	integer := func(p *packed) any { return p.int64() }
+	float := func(p *packed) any { return p.float() }
+	text := func(p *packed) any { return p.text() }
+	word := func(p *packed) any { return p.word(known) }
+	blob := func(p *packed) any { return string(p.hex()) }
+	texts := func(p *packed) any { return strings.Join(p.texts(), "|") }
+	row := func(p *packed) any { return p.row() }
+	for _, c := range []struct {
+		read func(p *packed) any
+		from string
+		want any
+		rest string // "!" for an error
+	}{
+		{integer, "0,1", int64(0), "1"}, {integer, "90]x", int64(90), "x"}, {integer, "-7,", int64(-7), ""},
+		{integer, "null,5", int64(0), "5"}, {integer, "9223372036854775807]", int64(math.MaxInt64), ""},
+		{integer, "-9223372036854775808]", int64(math.MinInt64), ""},
+		{integer, ",", int64(0), "!"}, {integer, "-,", int64(0), "!"}, {integer, "1.5,", int64(0), "!"},
+		{integer, "1:,", int64(0), "!"}, {integer, "/,", int64(0), "!"}, {integer, "", int64(0), "!"},
+		{integer, "12", int64(0), "!"}, {integer, "null", int64(0), "!"}, {integer, "nul,", int64(0), "!"},
+		{float, "1.5e3,x", 1500.0, "x"}, {float, "-0.25]", -0.25, ""}, {float, "x,", 0.0, "!"},
+		{float, "null,", 0.0, "!"}, {float, "", 0.0, "!"},
+		{text, `"ab",x`, "ab", "x"}, {text, `""]`, "", ""}, {text, "null]x", "", "x"},
+		{text, `"a\"\\\/\b\f\n\r\t\u0000\u001f",x`, "a\"\\/\b\f\n\r\t\x00\x1f", "x"},
+		{text, `"\u001F",x`, "\x1f", "x"},
+		{text, `"\u0141",`, "", "!"}, {text, `"\u00g1",`, "", "!"}, {text, `"\u001",`, "", "!"},
+		{text, `"\u001`, "", "!"}, {text, `"\u0012`, "", "!"}, {text, `"\u0012"`, "\x12", "!"},
+		{text, `"a\`, "", "!"}, {text, `"a\"`, "", "!"}, {text, `"a\"",`, `a"`, ""}, {text, `"ab`, "", "!"},
+		{text, `"ab"`, "ab", "!"}, {text, `"ab":`, "ab", "!"}, {text, "ab,", "", "!"}, {text, "", "", "!"},
+		{word, `"jpeg",x`, "jpeg", "x"}, {word, `"png"]`, "png", ""}, {word, `"png"]x`, "png", "x"},
+		{word, `"jpeg"`, "jpeg", "!"}, {word, `"jp`, "", "!"}, {word, "", "", "!"}, {word, "null,", "", ""},
+		{blob, `"00FF",`, "\x00\xff", ""}, {blob, "null,x", "", "x"}, {blob, `"0",`, "", "!"},
+		{blob, `"zz",`, "", "!"},
+		{texts, `"[\"a\",\"b\"]",x`, "a|b", "x"}, {texts, `"",x`, "", "x"}, {texts, `"[1]",`, "", "!"},
+		{texts, `"[",`, "", "!"},
+		{row, "[[1]]", true, "1]]"}, {row, ",[2]]", true, "2]]"}, {row, "[]", false, ""}, {row, "", false, "!"},
+		{row, "]", false, ""}, {row, "[1]", false, "!"}, {row, "1", false, "!"}, {row, "[]1", false, "!"},
+		{row, "]]", false, "!"},
+	} {
+		p := packed{rest: c.from}
+		got := c.read(&p)
+		if failed := p.err != nil; failed != (c.rest == "!") {
+			t.Errorf("%s: error %v, left is %q", c.from, p.err, p.rest)
+		} else if !failed && (got != c.want || p.rest != c.rest) {
+			t.Errorf("%s: %#v, and left is %q; want %#v and %q", c.from, got, p.rest, c.want, c.rest)
+		}
+		if p.err != nil && p.row() {
+			t.Errorf("%s: another row behind an error", c.from)
+		}
+	}
+	// The first error is the one that counts.
+	p := packed{rest: `"[1]",x,`}
+	p.texts()
+	first := p.err
+	if p.int64(); first == nil || first == errPackedRows || p.err != first {
+		t.Errorf("%v, and then %v", first, p.err)
+	}
+	if p.texts(); p.err != first {
+		t.Errorf("%v, and then %v", first, p.err)
+	}
 }

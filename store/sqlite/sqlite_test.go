@@ -33,6 +33,7 @@ var target = storetest.Target{
 		}
 		return files
 	},
+	Tamper:    func(t testing.TB, j store.Job, text string) { j.(*job).tamper(t, text) },
 	AtOnce:    true,
 	Publishes: true,
 }

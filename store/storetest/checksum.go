@@ -18,7 +18,7 @@ type Columns struct {
 	// Changes has the columns of a table of a job, each with an expression for another value of it.
 	Changes func(t *testing.T, j store.Job, table string) map[string]string
 	// Tamper runs a statement, which has to change a row.
-	Tamper func(t *testing.T, j store.Job, text string)
+	Tamper func(t testing.TB, j store.Job, text string)
 }
 
 // VerifySeesEachColumn changes one column after the other of what the job knows, and holds verify to notice

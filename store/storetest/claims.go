@@ -108,3 +108,20 @@ func results(rows []store.Row) []store.Result {
 		return ok(id)
 	})
 }
+
+// testShortShard: a shard that counts more pending rows than there are is damage, and not claimed.
+func testShortShard(t *testing.T, target Target) {
+	b, s := joined(t, target)
+	list := rows(0, 1, 20)
+	for i := range list[:15] {
+		list[i].Bad = true
+	}
+	b.ok(s.Append(ctx(t), b.source(s, "list"), list, store.Position{Line: 20}, true, 20))
+	target.Tamper(t, b.Job, "UPDATE shards SET pending = 18")
+	err := errOf(s.Claim(ctx(t), 6))
+	b.is(err, store.ErrDamaged)
+	b.equal(err.Error(), "claim: the job is damaged: shard 1 has fewer than the 18 pending rows that it counts")
+	target.Tamper(t, b.Job, "UPDATE shards SET pending = 5")
+	l := b.claim(s, 5)
+	b.equal([]int64{l.Lo, l.Hi, l.Pending}, []int64{1, 20, 5})
+}

@@ -11,22 +11,72 @@ import (
 	"facescan/store/storetest/must"
 )
 
-// Failures is how a store has each statement fail that a call runs, as on a broken disk or connection.
+// Failures has each statement fail that a call to a job runs, as on a broken disk or connection.
 type Failures struct {
 	store.Job
-	// Each makes a call with its first statement failing, then the second, until none fails any more: each
-	// failure has to be the call's error, and to leave nothing that keeps the call from succeeding later.
-	Each func(t *testing.T, what string, call func() error)
-	// Without makes a call, within one of Each, of which no statement fails.
-	Without func(call func() error)
+	*FailingStatement
 	// Die has the process of a session die, as far as others can see.
 	Die func(s store.Session)
+}
+
+// FailingStatement chooses which statement of a call fails. The job asks Fails before each.
+type FailingStatement struct {
+	// Is reports whether an error is that of the statement that failed.
+	Is func(err error) bool
+	// Begin is called before each call; optional.
+	Begin func()
+
+	left int // statements until one fails; 0 when none does
+}
+
+// Fails counts a statement, and reports whether it is the one to fail.
+func (f *FailingStatement) Fails() bool {
+	if f.left == 0 {
+		return false
+	}
+	f.left--
+	return f.left == 0
+}
+
+// Each makes a call with its first statement failing, then the second, until none fails any more: each
+// failure has to be the call's error, and to leave nothing that keeps the call from succeeding later.
+func (f *FailingStatement) Each(t *testing.T, what string, call func() error) {
+	t.Helper()
+	for n := 1; ; n++ {
+		if f.Begin != nil {
+			f.Begin()
+		}
+		f.left = n
+		err := call()
+		if f.left > 0 {
+			f.left = 0
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if n == 1 {
+				t.Errorf("%s runs no statement", what)
+			}
+			return
+		}
+		if err == nil || !f.Is(err) {
+			t.Fatalf("%s: statement %d failed, and the error is %v", what, n, err)
+		}
+	}
+}
+
+// Without makes a call, within one of Each, of which no statement fails.
+func (f *FailingStatement) Without(t *testing.T, call func() error) {
+	t.Helper()
+	left := f.left
+	f.left = 0
+	must.OK(t, call())
+	f.left = left
 }
 
 // sound holds the job to every invariant.
 func (f *Failures) sound(t *testing.T, after string) {
 	t.Helper()
-	f.Without(func() error {
+	f.Without(t, func() error {
 		if found := Problems(t, f.Job, true); len(found) > 0 {
 			t.Errorf("after %s: %v", after, found)
 		}
@@ -182,7 +232,7 @@ func (f *Failures) Test(t *testing.T) {
 	f.Each(t, "release imports", func() error { return s.ReleaseSources(ctx, imports) })
 	f.Each(t, "expunge", func() error { _, err := f.Expunge(ctx); return err })
 	f.Each(t, "leave", func() error {
-		f.Without(join(""))
+		f.Without(t, join(""))
 		return s.Leave(ctx)
 	})
 	f.sound(t, "all")

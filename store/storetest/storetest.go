@@ -29,6 +29,8 @@ type Target struct {
 	Open func(ctx context.Context, name string) (store.Job, error)
 	// OwnerFiles lists the files by which processes of a job know each other's death.
 	OwnerFiles func(t testing.TB, name string) []string
+	// Tamper runs a statement on the tables of a job, which has to change a row.
+	Tamper func(t testing.TB, j store.Job, text string)
 	// AtOnce says that dead processes are noticed by the very next claim, not only when their leases run out.
 	AtOnce bool
 	// Publishes says that what changes in a job can be published.
@@ -58,6 +60,7 @@ func Run(t *testing.T, target Target, only ...string) {
 		{"ClaimSharesTheEnd", testClaimSharesTheEnd},
 		{"ClaimGoesRound", testClaimGoesRound},
 		{"ClaimNews", testClaimNews},
+		{"ShortShard", testShortShard},
 		{"Priority", testPriority},
 		{"Pause", testPause},
 		{"ManySources", testManySources},
