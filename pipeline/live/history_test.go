@@ -73,9 +73,9 @@ func TestPace(t *testing.T) {
 	var r recent
 	for i := range 20 {
 		sec := time.Duration(i) * time.Second
-		busy := 4 * sec // all four, and one of them from the tenth second on
-		if i > 10 {
-			busy = 40*time.Second + (sec - 10*time.Second)
+		busy := 4 * sec // all four, and one of them from the oldest snapshot on that is kept
+		if i > 14 {
+			busy = 56*time.Second + (sec - 14*time.Second)
 		}
 		r.add(Snapshot{Start: start, Now: start.Add(sec), Stages: []Stage{{Capacity: 4, Busy: busy,
 			Rows: int64(10 * i), Took: sec, Bytes: int64(1000 * i)}}})
@@ -102,8 +102,10 @@ func TestPace(t *testing.T) {
 		"one": {[]Snapshot{at(2, Stage{Capacity: 1, Busy: time.Second, Rows: 1, Took: time.Second})},
 			pace{Occupancy: 0.5, Rate: 0.5, Mean: 1}},
 		"a failed one": {[]Snapshot{at(1), at(2, Stage{Rows: 4, Bytes: 8})}, pace{Rate: 2, Bytes: 4}},
-		"idle":         {[]Snapshot{at(1, Stage{Capacity: 2}), at(2, Stage{Capacity: 2})}, pace{}},
-		"just begun":   {[]Snapshot{at(0, Stage{Capacity: 1, Rows: 1})}, pace{}},
+		"more than all": {[]Snapshot{at(1, Stage{Capacity: 1, Busy: 1}), at(2, Stage{Capacity: 1,
+			Busy: 3 * time.Second})}, pace{Occupancy: 1}},
+		"idle":       {[]Snapshot{at(1, Stage{Capacity: 2}), at(2, Stage{Capacity: 2})}, pace{}},
+		"just begun": {[]Snapshot{at(0, Stage{Capacity: 1, Rows: 1})}, pace{}},
 	} {
 		var r recent
 		for _, s := range c.snapshots {

@@ -46,7 +46,7 @@ func serve(t testing.TB, v live.Snapshot, pprof bool) *fake {
 		Job: "/data/list <b>.facescan.db", Self: store.Owner{Host: "here", PID: 7}, Pprof: pprof,
 		Log:  slog.New(slog.DiscardHandler),
 		Hint: func(r store.Reason) string { return "about " + string(r) },
-		Look: func(context.Context) (live.Snapshot, error) {
+		Look: func(ctx context.Context) (live.Snapshot, error) {
 			out.mu.Lock()
 			defer out.mu.Unlock()
 			v := out.view
@@ -56,7 +56,7 @@ func serve(t testing.TB, v live.Snapshot, pprof bool) *fake {
 				s := &v.Stages[i]
 				s.Busy = time.Duration(float64(v.Now.Sub(v.Start)) * busy[i] * float64(s.Capacity))
 			}
-			return v, out.err
+			return v, errors.Join(out.err, ctx.Err())
 		},
 	})
 	t.Cleanup(func() { s.Close("finished") })
@@ -176,6 +176,10 @@ func TestMetrics(t *testing.T) {
 		`facescan_job_rows{state="ok"} 400000`, `facescan_job_rows{state="pending"} 4.5679e+06`,
 		`facescan_job_failures{class="transient",reason="timeout"} 2000`,
 		`facescan_job_failures{class="permanent",reason="bad_url"} 0`, `facescan_job_owners{state="alive"} 2`,
+		`facescan_job_owners{state="gone"} 1`, `facescan_job_rows{state="failed"} 32100`,
+		`facescan_job_rows{state="already_done"} 0`, `facescan_job_faces 234567`,
+		`facescan_job_images_with_faces 123456`, `facescan_job_shards{state="free"} 450`,
+		`facescan_rows_total{status="ok"} 200000`, `facescan_faces_total 117000`,
 		`facescan_job_shards{state="leased"} 7`,
 		`facescan_job_remaining_seconds 3700`, `facescan_job_incomplete_sources 1`, `facescan_job_readable 1`,
 		`facescan_rows_total{status="failed"} 16000`,
@@ -207,6 +211,13 @@ func TestMetrics(t *testing.T) {
 	}
 	if !strings.Contains(a.body, "go_goroutines") {
 		t.Error("nothing about Go")
+	}
+	s.change(func(v *live.Snapshot) { v.Left = 0 })
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(get(t, s.URL()+"metrics").body,
+		"facescan_job_remaining_seconds 0\n"); {
+		if time.Now().After(end) {
+			t.Fatal("the time left of a job that is done is not told")
+		}
 	}
 	s.change(func(v *live.Snapshot) { v.Left = -1 })
 	for end := time.Now().Add(20 * time.Second); strings.Contains(get(t, s.URL()+"metrics").body,
@@ -258,6 +269,12 @@ func TestClosed(t *testing.T) {
 				a.header.Get("Allow") != "GET, HEAD" {
 				t.Errorf("%s /%s: %d", method, path, a.status)
 			}
+		}
+	}
+	for path, want := range map[string]string{"": "text/html; charset=utf-8",
+		"live.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8", "grafana.json": "application/json"} {
+		if got := get(t, s.URL()+path).header.Get("Content-Type"); got != want {
+			t.Errorf("/%s is %s, want %s", path, got, want)
 		}
 	}
 	for host, status := range map[string]int{
@@ -340,6 +357,7 @@ func TestEvents(t *testing.T) {
 	type told struct {
 		Done     int64
 		End      string
+		Error    string
 		Failures []struct{ Reason string }
 		History  struct{ Seconds, Done []float64 }
 	}
@@ -373,7 +391,7 @@ func TestEvents(t *testing.T) {
 	for v, ok := next(); ok; v, ok = next() {
 		last = v
 	}
-	if last.End != "interrupted" || len(last.History.Seconds) < 2 ||
+	if last.End != "interrupted" || last.Error != "" || len(last.History.Seconds) < 2 ||
 		len(last.History.Seconds) != len(last.History.Done) {
 		t.Errorf("at last: %+v", last)
 	}
@@ -393,6 +411,11 @@ func TestDeaf(t *testing.T) {
 			v.Latest = append(v.Latest, live.Image{URL: strings.Repeat("x", 50_000), Width: 1, Height: 1})
 		}
 	})
+	for range 70 { // who leaves makes room
+		if a := ask(t, "HEAD", s.URL()+"events", nil); a.status != 200 {
+			t.Fatalf("HEAD /events: %d", a.status)
+		}
+	}
 	var first answer
 	refused := 0
 	for range 70 {

@@ -42,8 +42,8 @@ func TestSnapshotJSON(t *testing.T) {
 	s.Failures = map[store.Reason]int64{store.Timeout: 0}
 	check(map[string]string{"eta_seconds": "null", "faces": "null", "images_with_faces": "null",
 		"held_back_by": "null", "held_back": "null", "outage": "true", "failures": "{}", "detector": `"none"`})
-	s.Detector = "yunet min-face=20"
-	check(map[string]string{"detector": `"yunet"`, "faces": "234567"})
+	s.Detector, s.Left = "yunet min-face=20", 0
+	check(map[string]string{"detector": `"yunet"`, "faces": "234567", "eta_seconds": "0"})
 }
 
 // TestEstimate: the time left is that of the pending rows, or of the slowest host. It is unknown without a

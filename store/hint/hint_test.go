@@ -66,21 +66,26 @@ func FuzzQuote(f *testing.F) {
 // TestCommand makes commands of names that look like flags, and beside variables that mean another job.
 func TestCommand(t *testing.T) {
 	for _, c := range []struct {
-		env, want string
-		args      []string
-		flags     []string
+		env, want, verb string
+		args            []string
+		flags           []string
 	}{
-		{"", "facescan run ./-x.txt - --db 'a b'", []string{"-x.txt", "-"}, []string{"--db", "a b"}},
-		{"FACESCAN_NODE=0/2", "env -u FACESCAN_NODE facescan run j.db", []string{"j.db"}, nil},
-		{"FACESCAN_NODE=0/2", "facescan run a.txt --node 0/2", []string{"a.txt"}, []string{"--node", "0/2"}},
-		{"FACESCAN_DB=j.db", "facescan run j.db", []string{"j.db"}, nil},
-		{"FACESCAN_DB=j.db", "env -u FACESCAN_DB facescan run k.db", []string{"k.db"}, nil},
+		{"", "facescan run ./-x.txt - --db 'a b'", "run", []string{"-x.txt", "-"}, []string{"--db", "a b"}},
+		{"FACESCAN_NODE=0/2", "env -u FACESCAN_NODE facescan run j.db", "run", []string{"j.db"}, nil},
+		{"FACESCAN_NODE=0/2", "facescan run a.txt --node 0/2", "run", []string{"a.txt"},
+			[]string{"--node", "0/2"}},
+		{"FACESCAN_DB=j.db", "facescan run j.db", "run", []string{"j.db"}, nil},
+		{"FACESCAN_DB=j.db", "env -u FACESCAN_DB facescan run k.db", "run", []string{"k.db"}, nil},
+		{"FACESCAN_DB=j.db", "env -u FACESCAN_DB facescan import k.txt", "import", []string{"k.txt"}, nil},
+		{"FACESCAN_DB=j.db", "facescan import k.txt --db k.db", "import", []string{"k.txt"},
+			[]string{"--db", "k.db"}},
+		{"FACESCAN_DB=j.db", "facescan status k.db", "status", []string{"k.db"}, nil},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			if name, value, set := strings.Cut(c.env, "="); set {
 				t.Setenv(name, value)
 			}
-			if got := Command("run", c.args, c.flags...); got != c.want {
+			if got := Command(c.verb, c.args, c.flags...); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,6 +124,16 @@ func TestRank(t *testing.T) {
 	}
 	if r, err = Rank(t.Context(), job, store.ByGroup, 0); err != nil || len(r.Top) != 4 {
 		t.Errorf("all of them: %+v %v", r, err)
+	}
+	many := tallies{all: make([]store.Tally, room+1)}
+	for i := range many.all {
+		many.all[i] = store.Tally{Value: strconv.Itoa(i), Rows: 1}
+	}
+	for _, n := range []int{room, room + 1} {
+		r, err := Rank(t.Context(), tallies{all: many.all[:n]}, store.ByHost, 1)
+		if err != nil || r.Values != 1<<17 || r.Exact != (n == 1<<17) || len(r.Top) != 1 {
+			t.Errorf("of %d values: %+v %v", n, r, err)
+		}
 	}
 	if _, err := Rank(t.Context(), tallies{}, store.ByHost, 1); err == nil {
 		t.Error("a store that fails is not told")
