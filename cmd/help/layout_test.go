@@ -117,6 +117,7 @@ and
 			"facescan run urls.txt abcd -e -f 'g h' -- -i\n" +
 			"facescan run  urls.txt --abc\n" + // it just fits, and stays as it is
 			"facescan run urls.txt -abcdefghijkl -mnopqrstuvw\n" +
+			"facescan run urls.txt -abcd -e\n" + // with its backslash the first line is one too long
 			"facescan run urls.txt -abcdefgh # what it does")}, `
   facescan run urls.txt -abc \
     -defghi -abcdefgh
@@ -125,6 +126,8 @@ and
   facescan run  urls.txt --abc
   facescan run urls.txt \
     -abcdefghijkl -mnopqrstuvw
+  facescan run urls.txt \
+    -abcd -e
   facescan run urls.txt \
     -abcdefgh # what it does
 `},

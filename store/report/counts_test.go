@@ -136,6 +136,15 @@ func TestHosts(t *testing.T) {
 	if rough || !slices.Equal(hosts, want) {
 		t.Errorf("rough %v: %+v, want %+v", rough, hosts, want)
 	}
+	for n, want := range map[int]bool{2000: false, 2001: true} { // up to 2000 hosts are counted exactly
+		tally := newTally((&Options{}).scale)
+		for i := range n {
+			tally.add(&store.Result{Status: store.OK, URL: fmt.Sprintf("http://h%d.example/", i)})
+		}
+		if _, rough := tally.topHosts(); rough != want {
+			t.Errorf("%d hosts are rough: %v", n, rough)
+		}
+	}
 	if whole := strings.Repeat("a", hostLength); hostOf("http://"+whole+"/") != whole {
 		t.Errorf("a name of %d bytes is cut: %q", hostLength, hostOf("http://"+whole+"/"))
 	}
