@@ -2,7 +2,9 @@ package sidecar
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"image"
 	"reflect"
 	"slices"
 	"strings"
@@ -160,6 +162,56 @@ func TestNumbersInBinary(t *testing.T) {
 		err := x.put([]byte("\x00\x00\x80\x3f\x00\x00\x00\xbf"), false)
 		if err != nil || string(x.Data) != want || x.binary != nil || x.Parameters != nil {
 			t.Errorf("%s as JSON: %s, %v, want %s", datatype, x.Data, err, want)
+		}
+	}
+}
+
+// TestResponses: a response has each tensor, complete, in the type and shape of the metadata.
+func TestResponses(t *testing.T) {
+	const faces = `{"name":"faces","datatype":"FP32","shape":[1,6],"data":[0,1,2,3,4,5]}`
+	const counts = `{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}`
+	const points = `{"name":"landmarks","datatype":"FP32","shape":[1,10],"data":[1,2,3,4,5,6,7,8,9,9]}`
+	items := []*item{{width: 96, height: 96, luma: image.Pt(96, 96)},
+		{width: 50, height: 40, luma: image.Pt(50, 40)}}
+	for _, c := range []struct {
+		name, parameters, outputs string
+		landmarks, candidates     bool
+		want                      string
+	}{
+		{"faces", `{}`, faces + "," + counts, false, false, ""},
+		{"landmarks", `{}`, counts + "," + points + "," + faces, true, false, ""},
+		{"no landmarks", `{}`, faces + "," + counts, true, false, `no tensor is called "landmarks"`},
+		{"landmarks of two", `{}`,
+			faces + "," + counts + "," + strings.Replace(points, "[1,10]", "[2,10]", 1), true, false,
+			`tensor "landmarks" is FP32 [2 10], want FP32 [1 10]`},
+		{"half a face", `{}`, counts + "," + strings.Replace(faces, "3,4,5", "3", 1), false, false,
+			`tensor "faces" has 4 elements for 6`},
+		{"one count", `{}`, faces + "," + strings.Replace(counts, "[2]", "[1]", 1), false, false,
+			`tensor "counts" is INT32 [1], want INT32 [2]`},
+		{"the threshold", `{"min_score":4}`, faces + "," + counts, false, true, ""},
+		{"no threshold", `{}`, faces + "," + counts, false, true,
+			"candidates were requested, and the threshold is <nil>"},
+		{"the detector", `{"detector":"x/1"}`, faces + "," + counts, false, false, ""},
+		{"another detector", `{"detector":"y/1"}`, faces + "," + counts, false, false,
+			"it comes from the detector y/1, not x/1"},
+		{"more than there may be", `{}`,
+			strings.Replace(faces, "[1,6]", "[8193,6]", 1) + "," + counts, false, false,
+			"8193 faces in 2 images"},
+		{"as many as there may be", `{}`,
+			strings.Replace(faces, "[1,6]", "[8192,6]", 1) + "," + counts, false, false,
+			`tensor "faces" has 6 elements for 49152`},
+	} {
+		x := &Client{model: &model{detector: "x/1", landmarks: c.landmarks, candidates: c.candidates}}
+		a, err := x.validate([]byte(`{"parameters":`+c.parameters+`,"outputs":[`+c.outputs+`]}`), "", items)
+		if got := errText(err); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if err != nil {
+			continue
+		}
+		if len(a[0].Faces) != 1 || a[0].Err != nil || a[0].Faces[0].HasLandmarks != c.landmarks ||
+			!errors.Is(a[1].Err, errUnreadable) {
+			t.Errorf("%s: %+v", c.name, a)
 		}
 	}
 }

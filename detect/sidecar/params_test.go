@@ -59,8 +59,22 @@ func TestParametersAreComplete(t *testing.T) {
 		m["min_face"] != 25 || m["max_face"] != 63 || len(m) != 2 {
 		t.Errorf("sizes in pixels of what is sent: %v, %v", m, err)
 	}
+	p.MinFace, p.MaxFace = 40, 0
+	if m, err := toParameters(p, 64, parameters{"min_face": 20, "max_face": 0}); err != nil ||
+		m["min_face"] != 1 || m["max_face"] != 0 {
+		t.Errorf("a face of less than a pixel: %v, %v", m, err)
+	}
 	if m, err := toParameters(detect.Defaults(detect.Pigo), 1.6, nil); err != nil || len(m) > 0 {
 		t.Errorf("the defaults need %v, %v", m, err)
+	}
+	p = detect.Defaults(detect.Pigo)
+	if m, err := toParameters(p, 1, listed); err != nil || m[minScoreKey] != nil || m[scaleKey] != 1. ||
+		m[candidatesKey] != 8 {
+		t.Errorf("the detector's own threshold: %v, %v", m, err)
+	}
+	p.MinScore = 3
+	if m, err := toParameters(p, 1, listed); err != nil || m[minScoreKey] != 3. {
+		t.Errorf("another threshold: %v, %v", m, err)
 	}
 }
 
@@ -74,6 +88,11 @@ func TestPGM(t *testing.T) {
 	got, err = parsePGM(appendPGM(nil, part))
 	if err != nil || got.Rect.Size() != image.Pt(23, 24) || got.GrayAt(3, 4) != part.GrayAt(10, 9) {
 		t.Error("a part:", err)
+	}
+	part = m.SubImage(image.Rect(0, 5, 61, 29)).(*image.Gray)
+	got, err = parsePGM(appendPGM(nil, part))
+	if err != nil || got.Rect.Size() != image.Pt(61, 24) || got.GrayAt(3, 4) != part.GrayAt(3, 9) {
+		t.Error("some rows:", err)
 	}
 	for _, ok := range []string{"P5 2 1 255 ab", "P5\n# made by hand\n2 # width\n1\n255\nab",
 		"P5\r2\t1\v255\nab", "P5 #a\r2 1 255\fab", "P5 #a\n#b\n2 1 255 ab", "P5 000000002 1 255 ab"} {
@@ -123,7 +142,11 @@ func TestLimitsOfParameters(t *testing.T) {
 		{"shift", []any{0.01, 1.0}, []any{0.009, 1.1, "0.1"}},
 		{"angles", []any{"", "1,2", strings.Repeat("1,", 31) + "1"}, []any{strings.Repeat("1,", 32) + "1",
 			"x", 1.0}},
-		{"timeout", []any{1.0, "what"}, nil}, {"nothing", nil, []any{1.0}},
+		// those of the protocol, which change nothing
+		{"binary_data_output", []any{true}, nil}, {"priority", []any{1.0}, nil},
+		{"timeout", []any{1.0, "what"}, nil}, {"content_type", []any{"pgm"}, nil},
+		{"headers", []any{"x"}, nil}, {"sequence_id", []any{7.0}, nil}, {"sequence_start", []any{true}, nil},
+		{"sequence_end", []any{false}, nil}, {"nothing", nil, []any{1.0}},
 	} {
 		for _, v := range c.good {
 			if got, err := fromParameters(pigo, parameters{c.name: v}); err != nil {

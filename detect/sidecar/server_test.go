@@ -391,8 +391,9 @@ func TestOrphans(t *testing.T) {
 	cancel()
 	close(g.open)
 	wg.Wait()
-	if len(g.calls) != 0 {
-		t.Errorf("%d more calls", len(g.calls))
+	text := send(s, httptest.NewRequest("GET", "/metrics", nil)).Body.String()
+	if len(g.calls) != 0 || !strings.Contains(text, `requests_total{code="499"} 1`+"\n") {
+		t.Errorf("%d more calls, metrics %s", len(g.calls), text)
 	}
 }
 
