@@ -82,14 +82,14 @@ func TestAnswers(t *testing.T) {
 // TestMemoryFigures: 1,000 bytes per column of the input and of the square of a second search, the pictures
 // of a third and a ninth, and candidates.
 func TestMemoryFigures(t *testing.T) {
-	const rooms = 1000*closeSide + 2*(64<<10) + closeSide*closeSide
+	const rooms = 1000*128 + 2*(64<<10) + 128*128
 	for _, c := range []struct {
 		width, height       int
 		columns, thirds, of int64 // candidates
 	}{
 		{1, 1, 32, 1, 4 * (4 * 4 * 3 / 2)}, {32, 32, 32, 11 * 11, 4 * (7 * 7 * 3 / 2)},
 		{33, 32, 64, 11 * 11, 4 * (8 * 7 * 3 / 2)}, {640, 480, 640, 214 * 160, 4 * (83 * 63 * 3 / 2)},
-		{641, 481, 672, 214 * 161, 4 * (84 * 64 * 3 / 2)}, {8000, 6000, 8000, 2667 * 2000, 4 * most},
+		{641, 481, 672, 214 * 161, 4 * (84 * 64 * 3 / 2)}, {8000, 6000, 8000, 2667 * 2000, 4 * 16384},
 	} {
 		want := rooms + 1000*c.columns + c.thirds + c.thirds/8 + c.of*15*8
 		if got := Memory(c.width, c.height); got != want {

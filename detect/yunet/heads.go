@@ -26,9 +26,6 @@ func (w *weights) thresholds(floor float64) (out [3]threshold) {
 	for level := range out {
 		unit := w.blocks[head8+level].unit
 		at := func(unit float64) int16 {
-			if p <= 0 {
-				return math.MinInt16
-			}
 			v := math.Floor(math.Log(p/(1-p))/unit) - 1 // one less, since Log may differ by a bit
 			return int16(min(max(v, math.MinInt16), math.MaxInt16))
 		}

@@ -101,13 +101,8 @@ func (n *native) run(from picture, next *image.Gray, levels [3]threshold, found 
 	}
 }
 
-// size is the size of the buffers, in bytes.
-func (n *native) size() int64 {
-	return int64(len(n.room)) + int64(len(n.cells))*int64(unsafe.Sizeof(cell{}))
-}
-
 // A cell has the same layout in Go and in C.
-var _ = [1]struct{}{}[unsafe.Sizeof(cell{})-C.sizeof_cell]
+var _ [unsafe.Sizeof(cell{})]byte = [C.sizeof_cell]byte{}
 
 // line is the length of a cache line, in bytes.
 const line = 64
@@ -143,9 +138,6 @@ func pack(w *weights, to C.int32_t) *packed {
 	dot := to == C.NEON_DOT // it multiplies signed bytes: inputs less 128, which the bias corrects
 	n := &out.network
 	order := p.order(channels)
-	if to == C.AVX512_VNNI {
-		order = natural(channels)
-	}
 	var rows [channels][]int8 // each row of the filter with a fourth weight of zero
 	bias := w.stem.bias
 	for c, f := range w.stem.weights {

@@ -5,7 +5,7 @@ import "image"
 // Rows of the maps at strides 8 and 16 that wait for the coarser map that is added to them: at most 22 and 8,
 // the sum of the delays of the blocks between them.
 const (
-	waiting8  = 24
+	waiting8  = 22
 	waiting16 = 8
 )
 
@@ -22,7 +22,7 @@ type plain struct {
 	first  []uint8    // a row of the stem's output
 	stages [blockCount]stage
 	zeros  []int16
-	pooled [blockCount][]uint8
+	pooled []uint8           // a row that goes into a block at once
 	map8   [waiting8][]uint8 // the last rows of eighth2's and sixteenth2's output
 	map16  [waiting16][]uint8
 	scores []int16 // a row of a head's output
@@ -97,8 +97,8 @@ func (p *plain) makeRoom() {
 			s.out[j] = zeroed(s.out[j], s.width*s.block.out)
 		}
 		longest = max(longest, len(s.inner[0]))
-		p.pooled[i] = zeroed(p.pooled[i], s.width/2*s.block.out)
 	}
+	p.pooled = zeroed(p.pooled, p.width/8*64) // of quarter4, whose rows are the longest
 	for i := range p.map8 {
 		p.map8[i] = zeroed(p.map8[i], p.width/8*64)
 	}
@@ -195,7 +195,7 @@ func (p *plain) pool(i, y int, a, b []uint8) {
 		return
 	}
 	c := p.stages[i].block.out
-	to := p.pooled[i]
+	to := p.pooled[:p.stages[i+1].width*c]
 	for x := range len(to) / c {
 		for k := range c {
 			l, r := 2*x*c+k, (2*x+1)*c+k
