@@ -106,8 +106,8 @@ fuzz: deps ## every fuzz target for FUZZTIME
 	  done; done
 
 soak: deps-test ## the kill loops and long tests at full count
-	FACESCAN_SOAK=1 go test -race -timeout 60m ./...
-	FACESCAN_SOAK=1 go test -tags 'crashpoints powercut' -timeout 60m ./store/sqlite
+	FACESCAN_SOAK=1 go test -race -timeout 3h ./...
+	FACESCAN_SOAK=1 go test -tags 'crashpoints powercut' -timeout 3h ./store/sqlite
 
 bench: deps ## the benchmarks, as a table
 	go run ./testdata/bench $(if $(NAIVE),-naive $(NAIVE))
