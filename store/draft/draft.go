@@ -47,7 +47,7 @@ type Draft struct {
 // All drafts of this process.
 var (
 	mu   sync.Mutex
-	open = map[*Draft]bool{}
+	open = map[*Draft]struct{}{}
 )
 
 // Create begins a file that is to be called path.
@@ -103,7 +103,7 @@ func begin(path string, create func(name string) (*os.File, error)) (*Draft, err
 		}
 		d := &Draft{File: f, target: path}
 		mu.Lock()
-		open[d] = true
+		open[d] = struct{}{}
 		mu.Unlock()
 		return d, nil
 	}

@@ -3,18 +3,23 @@ package draft
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// maker marks the process that makes a draft and waits to be killed.
-const maker = "FACESCAN_TEST_MAKES_DRAFT"
+// maker marks the process that makes a draft and waits to be killed, noFiles one that may open no file.
+const (
+	maker   = "FACESCAN_TEST_MAKES_DRAFT"
+	noFiles = "FACESCAN_TEST_OPENS_NONE"
+)
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(maker); path != "" {
@@ -31,7 +36,31 @@ func TestMain(m *testing.M) {
 		os.Stdin.Read(make([]byte, 1)) // until it is killed
 		return
 	}
+	if path := os.Getenv(noFiles); path != "" {
+		time.AfterFunc(time.Hour, func() {}) // for which the runtime opens files of its own
+		err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: 0})
+		if err == nil {
+			_, err = CreateFolder(path)
+		}
+		fmt.Fprint(os.Stdout, err)
+		return
+	}
 	os.Exit(m.Run())
+}
+
+// TestNoFolderStays: a folder that was made and cannot be opened is removed again.
+func TestNoFolderStays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), noFiles+"="+path)
+	out, err := c.Output()
+	must(t, err)
+	if want := "open " + path + ": too many open files"; string(out) != want {
+		t.Errorf("%s, want %s", out, want)
+	}
+	if got := files(t, filepath.Dir(path)); got != "" {
+		t.Errorf("left are %s", got)
+	}
 }
 
 func files(t *testing.T, dir string) string {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,11 @@ type failing struct {
 	n    int
 	with error  // errFailing if nil
 	at   func() // is called instead, and the call succeeds
+	path string // of the job, if not its own
 }
+
+// Path implements store.Job.
+func (f *failing) Path() string { return cmp.Or(f.path, f.Job.Path()) }
 
 var errFailing = errors.New("the disk is gone")
 
@@ -193,9 +198,18 @@ func TestEachStepFails(t *testing.T) {
 	})
 	must.OK(t, w.Publish(t.Context()))
 	beside := t.TempDir()
+	about := func(p *Parts) string {
+		return fmt.Sprint(must.Get(p.Jobs[0].Settings(t.Context()))(t), must.Get(p.Jobs[0].Sources(t.Context()))(t))
+	}
+	whole := must.Get(OpenParts(t.Context(), dir, filepath.Join(beside, "x"), anyList))(t)
+	want := about(whole)
+	must.OK(t, whole.Close())
 	interrupt.Each(t, 20, func(ctx context.Context) error {
 		parts, err := OpenParts(ctx, dir, filepath.Join(beside, "x"), anyList)
 		if err == nil {
+			if got := about(parts); got != want {
+				t.Errorf("put together without an error: %s, want %s", got, want)
+			}
 			if got := versions(t, parts.Jobs[0]); !maps.Equal(got, done()) {
 				t.Errorf("put together without an error: %v, want %v", got, done())
 			}
@@ -398,4 +412,79 @@ func TestPartIsNamed(t *testing.T) {
 			break
 		}
 	}
+}
+
+// TestFoldersGoAway takes the published folder away, or that of the job, at each call to the job in turn: it
+// is an error, or all was published before; and when the folder is back all is published.
+func TestFoldersGoAway(t *testing.T) {
+	t.Parallel()
+	for _, ofJob := range []bool{false, true} {
+		dir, gone := filepath.Join(t.TempDir(), "published"), filepath.Join(t.TempDir(), "gone")
+		must.OK(t, os.Mkdir(dir, 0o700))
+		w := newWriter(t, dir)
+		f := newFailing(w.Job)
+		w.Publisher.Job = f
+		version := 0
+		complete := func(when, dir string) {
+			t.Helper()
+			want := versions(t, w.Job)
+			maps.DeleteFunc(want, func(_ int64, version int) bool { return version == 0 })
+			if got := published(t, dir); !maps.Equal(got, want) {
+				t.Errorf("%s, published are %v, want %v", when, got, want)
+			}
+		}
+		for _, do := range []func(context.Context) error{
+			func(ctx context.Context) error { version++; w.do(1, version); return w.Publish(ctx) },
+			w.FoldAll,
+		} {
+			for n := 1; ; n++ {
+				where := dir
+				f.n, f.at = n, func() {
+					if ofJob {
+						f.path = filepath.Join(gone, "job.db")
+						return
+					}
+					must.OK(t, os.Rename(dir, gone))
+					where = gone
+				}
+				err := do(t.Context())
+				if f.n > 0 {
+					must.OK(t, err)
+					break
+				}
+				if err == nil {
+					complete("without an error", where)
+				} else if !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("without a folder from call %d: %v", n, err)
+				}
+				if f.n, f.path = 0, ""; where == gone {
+					must.OK(t, os.Rename(gone, dir))
+				}
+				must.OK(t, w.Publish(t.Context()))
+				complete("afterwards", dir)
+			}
+		}
+	}
+}
+
+// TestNoLock: a job that cannot be locked, as where a stranger has put a link, is not published.
+func TestNoLock(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	w.do(5, 1)
+	w.Close()
+	lock := w.Job.Path() + ".publishing"
+	must.OK(t, os.Symlink(filepath.Join(t.TempDir(), "x"), lock))
+	if err := w.Publish(t.Context()); !errors.Is(err, unix.ELOOP) || !strings.Contains(err.Error(), lock) {
+		t.Errorf("published with %v", err)
+	}
+	must.OK(t, os.Remove(lock))
+	must.OK(t, w.Publish(t.Context()))
+	if got := len(published(t, dir)); got != 5 {
+		t.Errorf("%d rows are published, want 5", got)
+	}
+	// With nothing new, what a list has is looked at; that may fail, too.
+	f := newFailing(w.Job)
+	w.Publisher.Job = f
+	failEach(t, f, "to publish nothing", func() error { return w.Publish(t.Context()) })
 }

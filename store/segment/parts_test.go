@@ -94,17 +94,26 @@ func TestOtherSecondList(t *testing.T) {
 	}
 }
 
-// TestSegmentWithoutLists publishes a job before it has a list.
+// TestSegmentWithoutLists publishes a job before it has a list; its settings are those of the part.
 func TestSegmentWithoutLists(t *testing.T) {
 	dir := t.TempDir()
 	job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
 	defer job.Close()
+	must.OK(t, job.Set(t.Context(), map[string]string{"detector": "yunet"}))
 	p := publisherOf(job, dir)
 	must.OK(t, p.Start(t.Context()))
 	defer p.Close()
 	must.OK(t, p.Publish(t.Context()))
 	if got := published(t, dir); len(got) != 0 {
 		t.Errorf("a job without a list has the rows %v", got)
+	}
+	empty := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
+	defer empty.Close()
+	other := publisherOf(empty, dir)
+	must.OK(t, other.Start(t.Context()))
+	other.Close()
+	if got := must.Get(empty.Settings(t.Context()))(t)["detector"]; got != "yunet" {
+		t.Errorf("a job that takes it in has the detector %q", got)
 	}
 	w := newWriter(t, dir)
 	w.do(7, 1)
@@ -185,6 +194,7 @@ func TestManyRows(t *testing.T) {
 	dir := t.TempDir()
 	const n = 2*batchRows + 10
 	w := newWriterOf(t, dir, n, "http://h/")
+	must.OK(t, w.Job.Set(t.Context(), map[string]string{store.NodeSetting: "0/2"}))
 	for len(w.do(n, 1)) > 0 {
 	}
 	must.OK(t, w.Publish(t.Context()))
@@ -192,8 +202,21 @@ func TestManyRows(t *testing.T) {
 	if got := published(t, dir); len(want) != n || !maps.Equal(got, want) {
 		t.Errorf("%d rows are published, want %d of %d", len(got), len(want), n)
 	}
-	if files := must.Get(List(dir))(t); len(files) != 1 {
-		t.Errorf("%d segments", len(files))
+	parts := must.Get(OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList))(t)
+	if got := must.Get(parts.Jobs[0].Settings(t.Context()))(t)[store.MergePartsSetting]; got != "0/2" {
+		t.Errorf("the part is called %q", got)
+	}
+	must.OK(t, parts.Close())
+	files := must.Get(List(dir))(t)
+	if len(files) != 1 {
+		t.Fatalf("%d segments", len(files))
+	}
+	// A segment knows its list, and does not claim to have all rows of it.
+	segment := must.Get(sqlite.OpenForReading(t.Context(), filepath.Join(dir, files[0].Name)))(t)
+	defer segment.Close()
+	if s := must.Get(segment.Sources(t.Context()))(t); len(s) != 1 || s[0].Complete ||
+		s[0].Position.Line != n || s[0].Rows != n {
+		t.Errorf("its lists are %+v", s)
 	}
 	job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
 	defer job.Close()

@@ -170,9 +170,6 @@ func latest(ctx context.Context, segments []*opened, source int, visit func(stor
 		return err
 	}
 	for _, o := range segments {
-		if source >= len(o.sources) { // the list was not known yet
-			continue
-		}
 		c := &cursor{of: o}
 		var stop func()
 		c.next, stop = iter.Pull2(o.published().Published(ctx, source))

@@ -365,7 +365,7 @@ func TestDamagedSegment(t *testing.T) {
 	must.OK(t, w.Publish(t.Context()))
 	files := must.Get(List(dir))(t)
 	path := filepath.Join(dir, files[0].Name)
-	whole := must.Get(os.ReadFile(path))(t)
+	whole, want := must.Get(os.ReadFile(path))(t), published(t, dir)
 	const page = 4096
 	noticed := 0
 	for at := 0; at < len(whole); at += page {
@@ -377,6 +377,9 @@ func TestDamagedSegment(t *testing.T) {
 		parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList)
 		switch {
 		case err == nil:
+			if got := versions(t, parts.Jobs[0]); !maps.Equal(got, want) {
+				t.Errorf("damaged at %d: %v", at, got)
+			}
 			must.OK(t, parts.Close())
 		case !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove it"):
 			t.Errorf("damaged at %d: %v", at, err)
