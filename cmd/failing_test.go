@@ -107,6 +107,20 @@ func (f *failing) Files(ctx context.Context, from, to int64) iter.Seq2[store.Fil
 	return many(f, f.Job.Files(ctx, from, to))
 }
 
+// unlucky is a job with rows that were forgotten, and some that failed for their addresses.
+type unlucky struct{ store.Job }
+
+func (u unlucky) Counts(ctx context.Context) (store.Counts, error) {
+	c, err := u.Job.Counts(ctx)
+	c.Failures[store.Forgotten], c.Failures[store.PrivateAddress] = 1, 1
+	return c, err
+}
+
+func (u unlucky) Retry(ctx context.Context, s store.Selection) (int64, error) {
+	n, err := u.Job.Retry(ctx, s)
+	return n + 1, err
+}
+
 // TestJobFails: whichever call to the job fails, a command ends with that error, and not as if all were well.
 func TestJobFails(t *testing.T) {
 	t.Parallel()
@@ -147,6 +161,13 @@ func TestJobFails(t *testing.T) {
 				&retryOptions{selection: store.Selection{Reasons: []store.Reason{store.BadURL,
 					store.Forgotten, store.PrivateAddress}}}, job, "job.db")
 		},
+		"retry of what was forgotten": func(ctx context.Context, g *globals, job store.Job) error {
+			f := job.(*failing)
+			f.Job = unlucky{f.Job}
+			return runRetry(ctx, g,
+				&retryOptions{selection: store.Selection{Reasons: []store.Reason{store.BadURL,
+					store.Forgotten, store.PrivateAddress}}}, f, "job.db")
+		},
 		"rescan": func(ctx context.Context, g *globals, job store.Job) error {
 			var o rescanOptions
 			o.addFlags(pflag.NewFlagSet("rescan", pflag.ContinueOnError))
@@ -157,6 +178,9 @@ func TestJobFails(t *testing.T) {
 			return runPause(ctx, g, job, "job.db", "", true)
 		},
 		"resume": func(ctx context.Context, g *globals, job store.Job) error {
+			if err := runPause(ctx, g, job.(*failing).Job, "job.db", "", true); err != nil {
+				return err
+			}
 			return runPause(ctx, g, job, "job.db", "", false)
 		},
 		"status": func(ctx context.Context, g *globals, job store.Job) error {
@@ -213,6 +237,33 @@ func TestJobFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPublishFails: a job that cannot be read is not published as an empty one.
+func TestPublishFails(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "job.db")
+	if err := os.WriteFile(path, smallJob(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	job, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer job.Close()
+	share := publishOptions{dir: t.TempDir()}
+	g, _, _ := printing()
+	for calls := range 2 {
+		p, err := share.open(t.Context(), &failing{Job: job, left: calls}, target{}, 10, g.log())
+		if p != nil || !errors.Is(err, errFailing) {
+			t.Errorf("call %d fails: %v", calls, err)
+		}
+	}
+	p, err := share.open(t.Context(), job, target{}, 10, g.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
 }
 
 // unsound is a job in which problems are found, and results without checksums.
