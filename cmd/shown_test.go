@@ -319,7 +319,7 @@ func TestSummary(t *testing.T) {
 		{"finished", func(*summary) {},
 			"facescan: finished: 5000 of 5000 rows are done; this run did 1000 in 20s " +
 				"(50.0/s)\n  the last 1% of the rows took 1.5s\n" + failed + export},
-		{"few rows", func(s *summary) { s.Own.Done = tailRows - 1 },
+		{"few rows", func(s *summary) { s.Own.Done = 999 },
 			"facescan: finished: 5000 of 5000 rows are done; this run did 999 in 20s (50.0/s)\n" + failed +
 				export},
 		{"a short end", func(s *summary) { s.Tail = time.Second },

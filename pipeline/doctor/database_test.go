@@ -67,9 +67,9 @@ func TestDatabase(t *testing.T) {
 			""},
 		{"old rows", "vacuum", func(h *postgres.Health) { h.FreezeAge = 180_000_001 }, "warn", "90%",
 			"VACUUM (FREEZE)"},
-		{"rows at the limit", "vacuum", func(h *postgres.Health) { h.FreezeAge = tooOldRows }, "warn", "750%",
+		{"rows at the limit", "vacuum", func(h *postgres.Health) { h.FreezeAge = 1_500_000_000 }, "warn", "750%",
 			"VACUUM (FREEZE)"},
-		{"very old rows", "vacuum", func(h *postgres.Health) { h.FreezeAge = tooOldRows + 1 }, "fail", "750%",
+		{"very old rows", "vacuum", func(h *postgres.Health) { h.FreezeAge = 1_500_000_001 }, "fail", "750%",
 			"the server will soon refuse writes"},
 		{"a server that does not say when it freezes", "vacuum", func(h *postgres.Health) {
 			h.FreezeAge, h.FreezeMax = 0, 0

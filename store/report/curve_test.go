@@ -33,6 +33,13 @@ func TestColumns(t *testing.T) {
 // times come in.
 func TestWidening(t *testing.T) {
 	start := time.Date(2030, 5, 6, 7, 8, 9, 0, time.UTC)
+	for after, want := range map[time.Duration]time.Duration{179: 1, 180: 2} { // 180 steps at most
+		c := curve{step: time.Second}
+		c.add(start, false)
+		if c.add(start.Add(after*time.Second), false); c.step != want*time.Second {
+			t.Errorf("%d seconds are in steps of %v, want %d", after, c.step, want)
+		}
+	}
 	const long = "3 rows were done from 6 May 2030 07:08:08 to 6 May 2030 07:18:12 UTC, 1 of them failed; " +
 		"at most 0.5 per second, over 4s."
 	for _, c := range []struct {
