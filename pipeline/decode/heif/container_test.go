@@ -135,6 +135,52 @@ func TestCodings(t *testing.T) {
 			}
 		}
 	}
+	entry := func(version byte, id int, kind string) []byte {
+		number := u16(id)
+		if version > 2 {
+			number = u32(id)
+		}
+		return full("infe", version, 0, number, u16(0), []byte(kind))
+	}
+	head := box("ftyp", []byte("mif1"), u32(0))
+	meta := func(boxes ...[]byte) []byte { return full("meta", 0, 0, boxes...) }
+	pitm := full("pitm", 0, 0, u16(1))
+	items := func(entries ...[]byte) []byte {
+		return full("iinf", 0, 0, u16(len(entries)), slices.Concat(entries...))
+	}
+	other := meta(pitm, items(entry(2, 1, "jpeg")))
+	for name, c := range map[string]struct {
+		body          []byte
+		format, other string
+	}{
+		"entries without a name": {slices.Concat(head, meta(pitm, items(entry(2, 1, "av01")))), heif.AVIF,
+			""},
+		"entries of two lengths": {slices.Concat(head, meta(pitm, items(entry(3, 9, "jpeg"),
+			entry(3, 1, "hvc1")))), heif.HEIC, ""},
+		"entries without a coding": {slices.Concat(head, meta(pitm, items(entry(1, 1, "jpeg"),
+			entry(0, 1, "jpeg"), entry(2, 1, "av01")))), heif.AVIF, ""},
+		"a cut entry": {slices.Concat(head, meta(pitm, items(entry(2, 1, "av0"), entry(2, 1, "hvc1")))),
+			heif.HEIC, ""},
+		"a cut entry of long numbers": {slices.Concat(head, meta(pitm, items(entry(3, 1, "av0"),
+			entry(3, 1, "hvc1")))), heif.HEIC, ""},
+		"an entry of nothing": {slices.Concat(head, meta(pitm, items(box("infe", []byte{2, 0, 0}),
+			entry(2, 1, "hvc1")))), heif.HEIC, ""},
+		"a second list": {slices.Concat(head, meta(pitm, items(entry(2, 1, "av01"))), other), heif.AVIF, ""},
+		"an empty list before": {slices.Concat(head, box("meta", u32(0)), other), "",
+			"HEIF coded as jpeg"},
+		"no version":    {slices.Concat(head, box("meta", []byte{0, 0})), "", "HEIF"},
+		"a second head": {slices.Concat(box("ftyp", []byte("isom"), u32(0)), head, other), "", ""},
+		"empty boxes between": {slices.Concat(head, box("free"), wide("free"), meta(box("free"), pitm,
+			items(entry(2, 1, "av01")))), heif.AVIF, ""},
+		"a box up to the end":         {slices.Concat(head, u32(0), other[4:]), "", "HEIF coded as jpeg"},
+		"a box shorter than its head": {slices.Concat(head, u32(7), []byte("free"), other), "", "HEIF"},
+		"a long box that is shorter": {slices.Concat(head, u32(1), []byte("free"), u32(0, 15), other), "",
+			"HEIF"},
+	} {
+		if format, other := heif.Sniff(c.body); format != c.format || other != c.other {
+			t.Errorf("%s: %q, %q, want %q, %q", name, format, other, c.format, c.other)
+		}
+	}
 	if format, other := heif.Sniff(layouts[0].items("isom", 1, map[int]string{1: "av01"}, nil, nil,
 		nil)); format != "" ||
 		other != "" {
@@ -217,6 +263,65 @@ func TestProperties(t *testing.T) {
 	}
 }
 
+// TestManyProperties: an index has seven bits, or fifteen.
+func TestManyProperties(t *testing.T) {
+	for _, c := range []struct {
+		at        int
+		wideIndex bool
+	}{{1, false}, {64, false}, {127, false}, {127, true}, {128, true}, {256, true}, {301, true}} {
+		properties := make([][]byte, 310)
+		for i := range properties {
+			properties[i] = box("ispe", u32(0, 1000+i, 9))
+		}
+		body := layout{wideIndex: c.wideIndex}.items("avif", 2, map[int]string{2: "av01"}, nil, properties,
+			map[int][]int{2: {c.at}})
+		if f, err := heif.Parse(body, heif.AVIF); err != nil || f.Width != 999+c.at {
+			t.Errorf("property %d: %d pixels wide, %v", c.at, f.Width, err)
+		}
+	}
+}
+
+// TestOpacity: opacity, which takes memory, is an item that refers to the primary one and calls itself that.
+func TestOpacity(t *testing.T) {
+	const name, mpeg = "urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"
+	auxC := func(name string) []byte { return box("auxC", u32(0), []byte(name)) }
+	for _, l := range layouts {
+		for _, c := range []struct {
+			what       string
+			format     string
+			references [][]byte
+			aux        []byte
+			alpha      bool
+		}{
+			{"alpha", heif.HEIC, [][]byte{l.refer("auxl", 3, 2)}, auxC(name + "\x00more"), true},
+			{"alpha by its other name", heif.HEIC, [][]byte{l.refer("auxl", 3, 2)}, auxC(mpeg), true},
+			{"of several", heif.HEIC, [][]byte{l.refer("dimg", 2, 9), l.refer("auxl", 9, 2), l.refer("auxl",
+				3, 2)}, auxC(name), true},
+			{"in AVIF", heif.AVIF, [][]byte{l.refer("auxl", 3, 2)}, auxC(name), false},
+			{"depth", heif.HEIC, [][]byte{l.refer("auxl", 3, 2)}, auxC("urn:mpeg:hevc:2015:auxid:2"), false},
+			{"of another picture", heif.HEIC, [][]byte{l.refer("auxl", 3, 4)}, auxC(name), false},
+			{"a thumbnail", heif.HEIC, [][]byte{l.refer("thmb", 3, 2)}, auxC(name), false},
+			{"of a thumbnail", heif.HEIC, [][]byte{l.refer("thmb", 3, 4)}, auxC(name), false},
+			{"no reference", heif.HEIC, nil, auxC(name), false},
+			{"a cut reference", heif.HEIC, [][]byte{l.box("auxl", l.id(3), u16(1), l.id(2)[1:])}, auxC(name),
+				false},
+			{"another property", heif.HEIC, [][]byte{l.refer("auxl", 3, 2)}, box("auxX", u32(0),
+				[]byte(name)), false},
+			{"no name", heif.HEIC, [][]byte{l.refer("auxl", 3, 2)}, box("auxC", []byte{0, 0, 0}), false},
+			{"an empty name", heif.HEIC, [][]byte{l.refer("auxl", 3, 2)}, box("auxC", u32(0)), false},
+		} {
+			body := l.items("heic", 2, map[int]string{2: "hvc1", 3: "hvc1"}, c.references,
+				[][]byte{box("ispe", u32(0, 1000, 100)), box("free"), c.aux}, map[int][]int{2: {1}, 3: {2, 3}})
+			f, err := heif.Parse(body, c.format)
+			must(t, err)
+			plain, _ := heif.Limits(1000, 100, len(body), false, false)
+			if more := f.Memory() - plain; more != 0 && more != 6*1000*100 || more > 0 != c.alpha {
+				t.Errorf("%+v, %s: %d bytes more", l, c.what, more)
+			}
+		}
+	}
+}
+
 // TestDeepPictures: more than 8 bits per sample take more memory, in an item of any kind.
 func TestDeepPictures(t *testing.T) {
 	size := box("ispe", u32(0, 600, 400))
@@ -258,6 +363,11 @@ func TestTracks(t *testing.T) {
 		return box("trak", tkhd, box("mdia", box("hdlr", u32(0, 0), []byte(handler)),
 			box("minf", box("stbl", stsd))))
 	}
+	within := func(boxes ...[]byte) []byte {
+		return box("trak", head(60, 40), box("mdia", box("hdlr", u32(0, 0), []byte("pict")), box("minf",
+			boxes...)))
+	}
+	stsd, wrong := entry("av01", 78), box("stsd", u32(0, 1), box("av01", make([]byte, 77)))
 	film := func(tracks ...[]byte) []byte {
 		return slices.Concat(box("ftyp", []byte("avis"), u32(0)), box("moov", tracks...))
 	}
@@ -276,7 +386,22 @@ func TestTracks(t *testing.T) {
 		{"a cut handler", film(track(head(60, 40), "pic", entry("av01", 78))), "no primary picture"},
 		{"a cut head", film(track(head(60, 40)[:8+83], "pict", entry("av01", 78))), "no size"},
 		{"no size", film(track(head(0, 40), "pict", entry("av01", 78))), "no size"},
+		{"a table elsewhere", film(within(box("dinf", stsd))), "no primary picture"},
+		{"another table", film(within(box("stbl", box("stsx", stsd[8:])))), "no primary picture"},
+		{"another table before", film(within(box("stbl", box("stts", u32(0, 0)), wrong, stsd))), "60 40"},
+		{"a cut table", film(within(box("stbl", box("stsd", u32(0), []byte{0, 0, 0})))),
+			"no primary picture"},
+		{"another box", film(box("mvhd", stsd), within(box("stbl", stsd))), "60 40"},
+		{"two tracks", film(within(box("stbl", stsd)), track(head(9, 9), "pict", stsd)), "60 40"},
+		{"properties", film(within(box("stbl", box("stsd", u32(0, 1), box("av01", make([]byte, 78),
+			box("clap", u32(20, 1, 10, 1, 0, 1, 0, 1))))))), "20 10"},
+		{"a size among the properties", film(within(box("stbl", box("stsd", u32(0, 1), box("av01",
+			make([]byte, 78), box("ispe", u32(0, 9, 9))))))), "60 40"},
+		{"a primary picture without properties", slices.Concat(film(within(box("stbl", stsd))),
+			full("meta", 0, 0, full("pitm", 0, 0, u16(1)))), "no primary picture"},
 		{"no track", film(), "no primary picture"},
+		{"no track, wide", slices.Concat(box("ftyp", []byte("avis"), u32(0)), wide("moov")),
+			"no primary picture"},
 	} {
 		if c.name == "a cut head" {
 			tkhd := box("tkhd", make([]byte, 75), u16(60, 0, 40, 0))
@@ -290,8 +415,8 @@ func TestTracks(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
-		if _, err := heif.Parse(c.body, heif.HEIC); c.name != "no track" && !errors.Is(err,
-			heif.ErrSequence) {
+		if _, err := heif.Parse(c.body, heif.HEIC); !errors.Is(err, heif.ErrSequence) &&
+			c.name != "a primary picture without properties" {
 			t.Errorf("%s, as HEIC: %v", c.name, err)
 		}
 	}

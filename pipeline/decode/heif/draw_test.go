@@ -101,16 +101,22 @@ func heic(m *image.Gray, properties ...[]byte) []byte { return heicColour(m, 128
 
 // heicColour is heic with the same chroma all over.
 func heicColour(m *image.Gray, cb, cr byte, properties ...[]byte) []byte {
+	return heicSampled(m, 1, cb, cr, append([][]byte{fullRange}, properties...)...)
+}
+
+// heicSampled is heicColour without a colour profile, and with as much chroma as HEVC's number says: 0 none,
+// 1 a quarter, 2 half, 3 all.
+func heicSampled(m *image.Gray, chroma int, cb, cr byte, properties ...[]byte) []byte {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
-	return container(heif.HEIC, hevcConfig(w, h), hevc(m, cb, cr), w, h,
-		append([][]byte{fullRange}, properties...)...)
+	return container(heif.HEIC, hevcConfig(w, h, chroma), hevc(m, chroma, cb, cr), w, h, properties...)
 }
 
 var fullRange = box("colr", []byte("nclx"), u16(1, 13, 6), []byte{0x80})
 
-func hevcConfig(w, h int) []byte {
-	vps, sps, pps := parameterSets(w, h)
-	config := []byte{1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xf0, 0, 0xfc, 0xfd, 0xf8, 0xf8, 0, 0,
+func hevcConfig(w, h, chroma int) []byte {
+	vps, sps, pps := parameterSets(w, h, chroma)
+	config := []byte{1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xf0, 0, 0xfc,
+		byte(0xfc | chroma), 0xf8, 0xf8, 0, 0,
 		0x0f, 3}
 	for i, set := range [][]byte{vps, sps, pps} {
 		config = append(append(append(config, byte(0x80|32+i)), u16(1, len(set))...), set...)
@@ -118,16 +124,21 @@ func hevcConfig(w, h int) []byte {
 	return box("hvcC", config)
 }
 
-func hevc(m *image.Gray, cb, cr byte) []byte {
-	slice := nal(19, slice(m, cb, cr))
+func hevc(m *image.Gray, chroma int, cb, cr byte) []byte {
+	slice := nal(19, slice(m, chroma, cb, cr))
 	return append(u32(len(slice)), slice...)
 }
 
 // heicAlpha is a HEIC of a picture, and of another one that is its opacity, called that by the name. Numbers
 // of items take 2 bytes, or 4 if wide.
 func heicAlpha(m, alpha *image.Gray, name string, wide bool) []byte {
+	return heicAlphaOf(m, alpha, 2, name, wide)
+}
+
+// heicAlphaOf is heicAlpha with another number for the opacity.
+func heicAlphaOf(m, alpha *image.Gray, id int, name string, wide bool) []byte {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
-	data, opacity := hevc(m, 128, 128), hevc(alpha, 128, 128)
+	data, opacity := hevc(m, 1, 128, 128), hevc(alpha, 1, 128, 128)
 	version, number, method := byte(0), u16, []byte(nil)
 	if wide {
 		version, number, method = 1, u32, u16(0)
@@ -140,14 +151,14 @@ func heicAlpha(m, alpha *image.Gray, name string, wide bool) []byte {
 				full("pitm", version, 0, number(1)),
 				full("iloc", 2*version, 0, []byte{0x44, 0}, number(2),
 					number(1), method, u16(0, 1), u32(at, len(data)),
-					number(2), method, u16(0, 1), u32(at+len(data), len(opacity))),
+					number(id), method, u16(0, 1), u32(at+len(data), len(opacity))),
 				full("iinf", version, 0, number(2),
 					full("infe", 2+version, 0, number(1), u16(0), []byte("hvc1\x00")),
-					full("infe", 2+version, 1, number(2), u16(0), []byte("hvc1\x00"))),
-				full("iref", version, 0, box("auxl", number(2), u16(1), number(1))),
-				box("iprp", box("ipco", hevcConfig(w, h), full("ispe", 0, 0, u32(w, h)), fullRange,
+					full("infe", 2+version, 1, number(id), u16(0), []byte("hvc1\x00"))),
+				full("iref", version, 0, box("auxl", number(id), u16(1), number(1))),
+				box("iprp", box("ipco", hevcConfig(w, h, 1), full("ispe", 0, 0, u32(w, h)), fullRange,
 					full("auxC", 0, 0, []byte(name+"\x00"))),
-					full("ipma", version, 0, u32(2), number(1), []byte{3, 0x81, 2, 3}, number(2),
+					full("ipma", version, 0, u32(2), number(1), []byte{3, 0x81, 2, 3}, number(id),
 						[]byte{4, 0x81, 2, 3, 0x84})),
 			),
 		)
@@ -258,7 +269,7 @@ func nal(kind byte, payload []byte) []byte {
 
 // parameterSets are those of an intra picture in blocks of 32, raw samples allowed, all filters off (H.265,
 // 7.3.2).
-func parameterSets(w, h int) (vps, sps, pps []byte) {
+func parameterSets(w, h, chroma int) (vps, sps, pps []byte) {
 	profile := func(b *bits) { // Main, progressive, level 3.1
 		b.put(1, 8)
 		b.put(0x60000000, 32)
@@ -280,9 +291,13 @@ func parameterSets(w, h int) (vps, sps, pps []byte) {
 
 	s.put(1, 8) // one sub-layer, nested
 	profile(&s)
-	s.ue(0, 1, w, h) // id, 4:2:0, size
-	s.put(0, 1)      // no window
-	s.ue(0, 0, 0)    // 8 bits, 8 bits, order counter
+	s.ue(0, chroma) // id
+	if chroma == 3 {
+		s.put(0, 1) // coded with the luma
+	}
+	s.ue(w, h)
+	s.put(0, 1)   // no window
+	s.ue(0, 0, 0) // 8 bits, 8 bits, order counter
 	s.put(1, 1)
 	s.ue(0, 0, 0)          // buffers
 	s.ue(2, 0, 0, 3, 0, 0) // coding blocks 32 to 32, transforms 4 to 32, depths
@@ -313,7 +328,7 @@ func parameterSets(w, h int) (vps, sps, pps []byte) {
 
 // slice is the picture's only slice: its header, then for every block the arithmetic code of "undivided" and
 // "raw", and the samples, chroma the same all over (H.265, 7.3.8 and 9.3.4).
-func slice(m *image.Gray, cb, cr byte) []byte {
+func slice(m *image.Gray, chroma int, cb, cr byte) []byte {
 	b := &bits{}
 	b.put(0b10, 2) // first, keeps nothing
 	b.ue(0, 2, 0)  // parameter set, intra, quantiser as it is
@@ -335,7 +350,7 @@ func slice(m *image.Gray, cb, cr byte) []byte {
 			}
 		}
 		for _, v := range []byte{cb, cr} {
-			for range 16 * 16 {
+			for range [4]int{0, 16 * 16, 16 * 32, 32 * 32}[chroma] {
 				b.put(uint64(v), 8)
 			}
 		}

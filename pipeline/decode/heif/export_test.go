@@ -61,7 +61,7 @@ var (
 )
 
 // Limits are the limits for a picture of that size in a file of so many bytes.
-func Limits(width, height, body int, alpha bool) (memory, loops int64) {
-	f := Info{Format: HEIC, coded: image.Pt(width, height), body: body, alpha: alpha}
+func Limits(width, height, body int, alpha, deep bool) (memory, loops int64) {
+	f := Info{Format: HEIC, coded: image.Pt(width, height), body: body, alpha: alpha, deep: deep}
 	return f.Memory(), f.loops()
 }

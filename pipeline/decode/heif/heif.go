@@ -174,9 +174,5 @@ func clap(data []byte, coded image.Point) image.Rectangle {
 		y+v[1] <= float64(coded.Y)) {
 		return whole
 	}
-	r := image.Rect(0, 0, int(v[0]+0.5), int(v[1]+0.5)).Add(image.Pt(int(x), int(y)))
-	if r.Empty() || !r.In(whole) {
-		return whole
-	}
-	return r
+	return image.Rect(0, 0, int(v[0]+0.5), int(v[1]+0.5)).Add(image.Pt(int(x), int(y)))
 }

@@ -163,6 +163,9 @@ func TestSniff(t *testing.T) {
 		{"mif1\x00\x00\x00\x00avif", heif.AVIF, ""},
 		{"heic\x00\x00\x00\x00mif1", heif.HEIC, ""}, {"mif1\x00\x00\x00\x00heic", heif.HEIC, ""},
 		{"heix\x00\x00\x00\x00", heif.HEIC, ""},
+		{"isomavif", "", ""}, {"isom\x00\x00\x00\x00iso2heix", heif.HEIC, ""}, // the second is a version
+		{"msf1\x00\x00\x00\x00", "", "HEIF"}, {"mif2\x00\x00\x00\x00", "", "HEIF"},
+		{"avifavif", heif.AVIF, ""}, {"avi", "", ""},
 		{"mp42\x00\x00\x00\x00isomav01", "", ""}, {"mif1\x00\x00\x00\x00miaf", "", "HEIF"}, {"", "", ""},
 	} {
 		if got, other := heif.Sniff(box("ftyp", []byte(c.brands))); got != c.want || other != c.other {
@@ -308,24 +311,29 @@ func TestDerived(t *testing.T) {
 	}
 }
 
-// Limits grow with the pixels and with the file, and leave room beyond what was measured.
+// Limits grow with the pixels and with the file. Measured were 10 to 15 bytes and 6 to 30 loops for a pixel,
+// 60 to 200 loops for a byte.
 func TestLimits(t *testing.T) {
-	memory, loops := heif.Limits(1, 1, 0, false)
 	for _, c := range []struct {
-		name          string
-		side, body    int
-		alpha         bool
-		memory, loops int64 // more, at least
+		name                string
+		width, height, body int
+		alpha, deep         bool
+		memory, loops       int64
 	}{
-		{"pixels", 4000, 0, false, 15 * 16e6, 30 * 16e6},
-		{"a long file", 1, 10e6, false, 2 * 10e6, 200 * 10e6},
-		{"opacity", 4000, 10e6, true, 21*16e6 + 2*10e6, 2 * (30*16e6 + 200*10e6)},
+		{"nothing", 0, 0, 0, false, false, 16 << 20, 1 << 26},
+		{"pixels", 4000, 1000, 0, false, false, 16<<20 + 20*4e6, 1<<26 + 1000*4e6},
+		{"deep ones", 4000, 1000, 0, false, true, 16<<20 + 40*4e6, 1<<26 + 1000*4e6},
+		{"a long file", 1, 1, 10e6, false, false, 16<<20 + 20 + 3*10e6, 1<<26 + 1000 + 1000*10e6},
+		{"opacity", 4000, 1000, 7, true, false, 16<<20 + 26*4e6 + 21, 2 * (1<<26 + 1000*4e6 + 7000)},
+		{"deep opacity", 4000, 1000, 0, true, true, 16<<20 + 46*4e6, 2 * (1<<26 + 1000*4e6)},
 	} {
-		m, l := heif.Limits(c.side, c.side, c.body, c.alpha)
-		if m-memory < c.memory || l-loops < c.loops || l-loops > 40*c.loops {
-			t.Errorf("%s: %d bytes more, want %d; %d loops more, want %d", c.name, m-memory, c.memory,
-				l-loops, c.loops)
+		memory, loops := heif.Limits(c.width, c.height, c.body, c.alpha, c.deep)
+		if memory != c.memory || loops != c.loops {
+			t.Errorf("%s: %d bytes, want %d; %d loops, want %d", c.name, memory, c.memory, loops, c.loops)
 		}
+	}
+	if heif.MaxMemory != 2<<30 {
+		t.Errorf("at most %d bytes", heif.MaxMemory)
 	}
 }
 

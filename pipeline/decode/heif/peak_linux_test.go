@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"facescan/pipeline/decode"
+	"facescan/pipeline/decode/heif"
 	"facescan/pipeline/decode/peaktest"
 )
 
@@ -36,6 +37,17 @@ func TestPeak(t *testing.T) {
 		took, announced := peaktest.Of(t, body)
 		if took > announced+noise {
 			t.Errorf("%s: took %d bytes, and announced %d", name, took, announced)
+		}
+		f, err := decode.Probe(body, decode.Options{}) // here, where coding has compiled one of the decoders
+		must(t, err)
+		compiling := map[string]int64{heif.AVIF: 112 << 20, heif.HEIC: 80 << 20}[f.Format]
+		if f.Format == heif.HEIC {
+			mustDecode(t, body)
+			f, err = decode.Probe(body, decode.Options{})
+			must(t, err)
+		}
+		if announced-f.Memory != compiling {
+			t.Errorf("%s: compiling the decoder takes %d bytes, want %d", name, announced-f.Memory, compiling)
 		}
 		t.Logf("%s: took %d MB of %d MB", name, took>>20, announced>>20)
 	}
