@@ -130,6 +130,7 @@ var mistakes = []struct {
 	{"detect text --draw urls.txt", 1,
 		`urls.txt: it is not a folder, or is in something that is not a folder`},
 	{"sidecar --device tpu", 2, `--device "tpu": it is cpu, or cuda:N with N from 0`},
+	{"sidecar --device cuda:256", 2, `--device "cuda:256": it is cpu, or cuda:N with N from 0`},
 	{"help nothing", 2, `there is no command or topic "nothing": there are `},
 	{"help exit-code", 2, `did you mean exit-codes?`},
 	{"man nothing", 2, `there is no command or topic "nothing"`},

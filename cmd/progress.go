@@ -134,7 +134,7 @@ func (p *progress) show(s *live.Snapshot, flights func() []host.Flight) {
 			opts := []progressbar.Option{
 				progressbar.OptionSetWriter(p.g.rawErr), progressbar.OptionFullWidth(),
 				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false),
-				progressbar.OptionSetElapsedTime(false), progressbar.OptionThrottle(barEvery / 2),
+				progressbar.OptionThrottle(barEvery / 2),
 			}
 			if os.Getenv("NO_COLOR") == "" {
 				opts = append(opts, progressbar.OptionEnableColorCodes(true),

@@ -459,6 +459,9 @@ func TestProgressBar(t *testing.T) {
 		if !strings.Contains(drawn, c.want) {
 			t.Errorf("of %d rows %q is not in %q", c.total, c.want, drawn)
 		}
+		if strings.Contains(drawn, "s:") { // its own guess of the time left
+			t.Errorf("two times left: %q", drawn)
+		}
 		if colours := strings.Contains(drawn, "\x1b[32m"); colours != (c.plain == "") {
 			t.Errorf("NO_COLOR=%s draws %q", c.plain, drawn)
 		}

@@ -78,14 +78,14 @@ func TestPace(t *testing.T) {
 			busy = 56*time.Second + (sec - 14*time.Second)
 		}
 		r.add(Snapshot{Start: start, Now: start.Add(sec), Stages: []Stage{{Capacity: 4, Busy: busy,
-			Rows: int64(10 * i), Took: sec, Bytes: int64(1000 * i)}}})
+			Rows: int64(i * i), Took: sec, Bytes: int64(1000 * i)}}})
 		if i == 5 {
-			if p := r.pace(0); p.Occupancy != 1 || p.Rate != 10 || p.Bytes != 1000 || p.Mean != 0.1 {
+			if p := r.pace(0); p.Occupancy != 1 || p.Rate != 5 || p.Bytes != 1000 || p.Mean != 0.2 {
 				t.Errorf("at first: %+v", p)
 			}
 		}
 	}
-	if p := r.pace(0); p != (pace{Occupancy: 0.25, Rate: 10, Bytes: 1000, Mean: 0.1}) {
+	if p := r.pace(0); p != (pace{Occupancy: 0.25, Rate: 33, Bytes: 1000, Mean: 5. / 165}) {
 		t.Errorf("lately: %+v", p)
 	}
 	if p := r.pace(1); p != (pace{}) {
@@ -102,6 +102,7 @@ func TestPace(t *testing.T) {
 		"one": {[]Snapshot{at(2, Stage{Capacity: 1, Busy: time.Second, Rows: 1, Took: time.Second})},
 			pace{Occupancy: 0.5, Rate: 0.5, Mean: 1}},
 		"a failed one": {[]Snapshot{at(1), at(2, Stage{Rows: 4, Bytes: 8})}, pace{Rate: 2, Bytes: 4}},
+		"two":          {[]Snapshot{at(1, Stage{Rows: 1}), at(3, Stage{Rows: 5})}, pace{Rate: 2}},
 		"more than all": {[]Snapshot{at(1, Stage{Capacity: 1, Busy: 1}), at(2, Stage{Capacity: 1,
 			Busy: 3 * time.Second})}, pace{Occupancy: 1}},
 		"idle":       {[]Snapshot{at(1, Stage{Capacity: 2}), at(2, Stage{Capacity: 2})}, pace{}},

@@ -522,7 +522,7 @@ func TestEndWhileLooking(t *testing.T) {
 			}
 			close(begun)
 			<-ctx.Done()
-			return live.Snapshot{}, ctx.Err()
+			return live.Snapshot{Now: time.Now()}, ctx.Err()
 		}})
 	resp, err := http.Get(s.URL() + "events")
 	if err != nil {
