@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -76,6 +77,7 @@ const (
 	setLimit, setThreads, setDevices, setBroken           = 0, 1, 2, 3
 	allocations, held, launches                           = 4, 5, 6
 	sizeGrid, sizePlace, sizeHit, sizeArgs, windowsInTile = 7, 8, 9, 10, 11
+	setFailing                                            = 12
 )
 
 func tell(what, value int) int {
@@ -185,17 +187,22 @@ func TestSuite(t *testing.T) {
 	}, []*image.Gray{sample.Photo(t, 240)})
 }
 
-// TestManyHits: more windows are found than there was room for.
-func TestManyHits(t *testing.T) {
-	e := engine(t)
+// manyHits is a search that finds more windows than there is room for at first.
+func manyHits(t testing.TB) pigo.Search {
 	one := sample.Photo(t, 80)
 	many := image.NewGray(image.Rect(0, 0, 480, one.Rect.Dy()))
 	for i := range many.Pix {
 		many.Pix[i] = one.GrayAt(i%480%80, i/480).Y
 	}
-	got := []pigo.Search{{Luma: many, Pass: pigo.Pass{MinSize: 36, MaxSize: 64, Shift: 0.01, Scale: 1.01}}}
+	return pigo.Search{Luma: many, Pass: pigo.Pass{MinSize: 36, MaxSize: 64, Shift: 0.01, Scale: 1.01}}
+}
+
+// TestManyHits: more windows are found than there was room for.
+func TestManyHits(t *testing.T) {
+	e := engine(t)
+	got := []pigo.Search{manyHits(t)}
 	want := fresh(got)
-	want[0].Found = pigo.NewSearcher(embedded(t)).Search(nil, many, want[0].Pass)
+	want[0].Found = pigo.NewSearcher(embedded(t)).Search(nil, got[0].Luma, want[0].Pass)
 	if len(want[0].Found) <= leastHits {
 		t.Fatalf("%d windows are no more than %d", len(want[0].Found), leastHits)
 	}
@@ -229,7 +236,8 @@ func TestSteady(t *testing.T) {
 // not fit waits for better times.
 func TestMemory(t *testing.T) {
 	defer tell(setLimit, -1)
-	e := engine(t)
+	e, err := open(embedded(t), fake.path, 0)
+	must(t, err)
 	var all []pigo.Search
 	for range 12 {
 		all = append(all, pigo.Search{Luma: image.NewGray(image.Rect(0, 0, 900, 500)),
@@ -256,6 +264,18 @@ func TestMemory(t *testing.T) {
 	if err := e.Run(t.Context(), large); err != nil {
 		t.Errorf("with room for it: %v", err)
 	}
+	must(t, e.Close())
+	broken, err := open(embedded(t), fake.path, 0)
+	must(t, err)
+	tell(setLimit, 3<<20)
+	tell(setBroken, 1)
+	if err := broken.Run(t.Context(), all); err == nil || !strings.Contains(err.Error(), "error 719") {
+		t.Errorf("a half fails: %v", err)
+	}
+	must(t, broken.Close())
+	if n := tell(held, 0); n != 0 {
+		t.Errorf("%d things are left with the driver", n)
+	}
 }
 
 // TestConcurrent: many callers, more than there are lanes.
@@ -279,6 +299,25 @@ func TestConcurrent(t *testing.T) {
 	if err := e.Run(ctx, fresh(want)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+	var l *lane
+	for range lanes {
+		l = <-e.free
+	}
+	if err := e.run(ctx, l, fresh(want)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled before a half: %v", err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := e.Run(soon, fresh(want)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while all lanes are in use: %v", err)
+	}
+	e.free <- l
+	if err := e.Run(t.Context(), fresh(want)); err != nil {
+		t.Errorf("with a lane again: %v", err)
+	}
+	if err := e.Run(t.Context(), nil); err != nil {
+		t.Errorf("no searches: %v", err)
+	}
 }
 
 // TestErrors: an error names what is missing or failed.
@@ -289,6 +328,9 @@ func TestErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v, want %q", what, err, text)
 		}
+	}
+	if _, err := Open(c, -1); err == nil {
+		t.Error("a GPU less than none, of this machine's driver")
 	}
 	_, err := open(c, "/nonexistent/libcuda.so", 0)
 	says("no driver", err, "no NVIDIA driver on this machine")
@@ -327,6 +369,60 @@ func TestErrors(t *testing.T) {
 	says("a launch that fails", e.Run(t.Context(), s), "cuLaunchKernel: error 719")
 	if err := e.Run(t.Context(), s); err != nil || len(s[0].Found) == 0 {
 		t.Errorf("afterwards: %v, %v", s[0].Found, err)
+	}
+}
+
+// TestEachCallFails: that a call of the driver fails, any of those that an engine makes from its start to its
+// end, is an error that says so. What was allocated is given back, and the engine goes on.
+func TestEachCallFails(t *testing.T) {
+	defer tell(setFailing, 0)
+	c := embedded(t)
+	want := []pigo.Search{{Luma: sample.Photo(t, 90), Pass: pigo.Pass{MinSize: 20, MaxSize: 90, Shift: 0.1,
+		Scale: 1.1}}}
+	want[0].Found = pigo.NewSearcher(c).Search(nil, want[0].Luma, want[0].Pass)
+	calls := 0
+	for n := 1; calls == 0 && n < 1000; n++ {
+		tell(setFailing, n)
+		e, err := open(c, fake.path, 0)
+		if err == nil {
+			got := fresh(want)
+			if err = e.Run(t.Context(), got); err != nil {
+				got = fresh(want)
+				err = errors.Join(err, e.Run(t.Context(), got))
+			}
+			compare(t, fmt.Sprintf("call %d fails", n), got, want)
+			err = errors.Join(err, e.Close())
+		}
+		if tell(setFailing, 0) > 0 { // there are fewer calls
+			calls = n
+			must(t, err)
+		} else if err == nil || strings.Count(err.Error(), ": error 999: unknown") != 1 {
+			t.Errorf("call %d fails: %v", n, err)
+		}
+		if left := tell(held, 0); left != 0 {
+			t.Errorf("call %d fails: %d things are left with the driver", n, left)
+		}
+	}
+	if calls < 30 {
+		t.Errorf("an engine makes %d calls", calls)
+	}
+	// Where there is too little room for what is found: the last calls, and one of those that make room.
+	many, rest := []pigo.Search{manyHits(t)}, 0
+	for _, before := range []int{-1, 0, 1, 9} {
+		e, err := open(c, fake.path, 0)
+		must(t, err)
+		if tell(setFailing, rest-before); before < 0 { // the first counts them
+			tell(setFailing, 1000)
+		}
+		many[0].Found = nil
+		err = e.Run(t.Context(), many)
+		if left := tell(setFailing, 0); before < 0 {
+			rest = 1000 - left
+		}
+		if (err == nil) != (before < 0) || (err == nil) != (len(many[0].Found) > leastHits) {
+			t.Errorf("call %d of %d fails: %d windows, %v", rest-before, rest, len(many[0].Found), err)
+		}
+		must(t, e.Close())
 	}
 }
 

@@ -22,14 +22,15 @@ static pthread_barrier_t barrier;
 #define ADD(p, n) __atomic_fetch_add((p), (n), __ATOMIC_RELAXED)
 #include "../kernel.cu"
 
-enum { OK, BAD_VALUE = 1, NO_MEMORY = 2, NO_DEVICE = 100, BAD_PTX = 218, NO_CONTEXT = 201, NOT_FOUND = 500 };
+enum { OK, BAD_VALUE = 1, NO_MEMORY = 2, NO_DEVICE = 100, BAD_PTX = 218, NO_CONTEXT = 201, NOT_FOUND = 500,
+       MISALIGNED = 716, UNKNOWN = 999 };
 enum { AREAS = 4096 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct { char *at; size_t size; int device; } areas[AREAS];
 static size_t limit = (size_t)-1, used;
 static long allocations, launches, live;
-static int devices = 1, retained, streams, modules, broken;
+static int devices = 1, retained, streams, modules, broken, failing;
 static _Thread_local void *current;
 static char context, module, function;
 
@@ -48,22 +49,37 @@ long fake(int what, long value) {
     case 9: return sizeof(hit_t);
     case 10: return sizeof(search_t);
     case 11: return TILE;
+    case 12: {  // the call that fails, counted from now; returns how many are left to it, 0 if it was
+      long left = failing;
+      failing = (int)value;
+      return left;
+    }
   }
   return -1;
 }
 
-int cuInit(unsigned flags) { return flags ? BAD_VALUE : devices ? OK : NO_DEVICE; }
-int cuDeviceGetCount(int *n) { *n = devices; return OK; }
-int cuDeviceGet(int *d, int n) { *d = n + 7; return OK; }
-int cuDeviceGetName(char *s, int n, int d) { snprintf(s, n, "no GPU %d", d - 7); return OK; }
+// failed reports whether this call is the one that is to fail.
+static int failed(void) { return failing && !--failing; }
+
+// STEP is the beginning of a call that may fail, and then has done nothing.
+#define STEP if (failed()) return UNKNOWN
+
+// ended is the result of a call that gives something back, which it does even if it is to fail.
+static int ended(int result) { return failed() ? UNKNOWN : result; }
+
+int cuInit(unsigned flags) { STEP; return flags ? BAD_VALUE : devices ? OK : NO_DEVICE; }
+int cuDeviceGetCount(int *n) { STEP; *n = devices; return OK; }
+int cuDeviceGet(int *d, int n) { STEP; *d = n + 7; return OK; }
+int cuDeviceGetName(char *s, int n, int d) { STEP; snprintf(s, n, "no GPU %d", d - 7); return OK; }
 int cuDevicePrimaryCtxRetain(void **c, int d) {
+  STEP;
   *c = &context;
   __atomic_add_fetch(&retained, 1, 5);
   return d < 7 ? BAD_VALUE : OK;
 }
 int cuDevicePrimaryCtxRelease_v2(int d) {
   __atomic_sub_fetch(&retained, 1, 5);
-  return d < 7 ? BAD_VALUE : OK;
+  return ended(d < 7 ? BAD_VALUE : OK);
 }
 int cuCtxSetCurrent(void *c) { current = c; return OK; }
 
@@ -71,6 +87,7 @@ int cuCtxSetCurrent(void *c) { current = c; return OK; }
 
 int cuModuleLoadData(void **m, const char *ptx) {
   CHECK;
+  STEP;
   if (!strstr(ptx, ".entry search(") || !strstr(ptx, ".target sm_75")) return BAD_PTX;
   if (ptx[strlen(ptx) - 1] != '\n') return BAD_PTX;  // the text and its end, nothing between
   __atomic_add_fetch(&modules, 1, 5);
@@ -80,10 +97,11 @@ int cuModuleLoadData(void **m, const char *ptx) {
 int cuModuleUnload(void *m) {
   CHECK;
   __atomic_sub_fetch(&modules, 1, 5);
-  return m == &module ? OK : BAD_VALUE;
+  return ended(m == &module ? OK : BAD_VALUE);
 }
 int cuModuleGetFunction(void **f, void *m, const char *name) {
   CHECK;
+  STEP;
   if (m != &module || strcmp(name, "search")) return NOT_FOUND;
   *f = &function;
   return OK;
@@ -91,6 +109,7 @@ int cuModuleGetFunction(void **f, void *m, const char *name) {
 
 static int take(void **p, size_t size, int device) {
   CHECK;
+  STEP;
   if (!size) return BAD_VALUE;
   pthread_mutex_lock(&lock);
   int i = 0, result = NO_MEMORY;
@@ -123,7 +142,7 @@ static int give(void *p, int device) {
       result = OK;
     }
   pthread_mutex_unlock(&lock);
-  return result;
+  return ended(result);
 }
 
 // inside reports whether a range is within one area of that kind.
@@ -143,6 +162,7 @@ int cuMemHostAlloc(void **p, size_t size, unsigned flags) { return flags ? BAD_V
 int cuMemFreeHost(void *p) { return give(p, 0); }
 int cuStreamCreate(void **s, unsigned flags) {
   CHECK;
+  STEP;
   *s = &streams;
   __atomic_add_fetch(&streams, 1, 5);
   return flags == 1 ? OK : BAD_VALUE;
@@ -150,23 +170,26 @@ int cuStreamCreate(void **s, unsigned flags) {
 int cuStreamDestroy_v2(void *s) {
   CHECK;
   __atomic_sub_fetch(&streams, 1, 5);
-  return s == &streams ? OK : BAD_VALUE;
+  return ended(s == &streams ? OK : BAD_VALUE);
 }
-int cuStreamSynchronize(void *s) { CHECK; return !s || s == &streams ? OK : BAD_VALUE; }
+int cuStreamSynchronize(void *s) { CHECK; STEP; return !s || s == &streams ? OK : BAD_VALUE; }
 int cuMemcpyHtoDAsync_v2(void *d, const void *h, size_t n, void *s) {
   CHECK;
+  STEP;
   if (!inside(d, n, 1) || (s && !inside(h, n, 0))) return BAD_VALUE;  // what a stream copies is pinned
   memcpy(d, h, n);
   return OK;
 }
 int cuMemcpyDtoHAsync_v2(void *h, const void *d, size_t n, void *s) {
   CHECK;
+  STEP;
   if (!s || !inside(d, n, 1) || !inside(h, n, 0)) return BAD_VALUE;
   memcpy(h, d, n);
   return OK;
 }
 int cuMemsetD32Async(void *d, unsigned v, size_t n, void *s) {
   CHECK;
+  STEP;
   if (!s || !inside(d, 4 * n, 1)) return BAD_VALUE;
   for (size_t i = 0; i < n; i++) ((unsigned *)d)[i] = v;
   return OK;
@@ -191,6 +214,7 @@ static void *work(void *p) {
 int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *stream, void **params, void **extra) {
   CHECK;
+  STEP;
   search_t *s = params[0];
   if (f != &function || gy != 1 || gz != 1 || bx % 32 || by != 1 || bz != 1 || shared || !stream || extra)
     return BAD_VALUE;
@@ -198,6 +222,8 @@ int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
   if (!inside(s->tiles, gx * sizeof(tile_t), 1) || !inside(s->hits, s->room * sizeof(hit_t), 1) ||
       !inside(s->count, 4, 1))
     return BAD_VALUE;
+  if ((uintptr_t)s->grids % 16 || (uintptr_t)s->tiles % 16 || (uintptr_t)s->hits % 16)
+    return MISALIGNED;
   for (unsigned i = 0; i < gx; i++) {
     const grid_t *g = &s->grids[s->tiles[i].grid];
     if (!inside(g, sizeof *g, 1) || !inside(s->pixels + g->at, (size_t)g->width * g->height, 1) ||
