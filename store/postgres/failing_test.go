@@ -48,17 +48,52 @@ func (f failing) TraceCopyFromStart(ctx context.Context, _ *pgx.Conn,
 }
 func (f failing) TraceCopyFromEnd(context.Context, *pgx.Conn, pgx.TraceCopyFromEndData) {}
 
+// failingJob is the job of a URL, which need not be there.
+func failingJob(t *testing.T, url string) (*job, *storetest.FailingStatement) {
+	t.Helper()
+	p := must.Get(parse(url))(t)
+	f := &storetest.FailingStatement{Is: func(err error) bool { return errors.Is(err, context.Canceled) }}
+	p.pool.ConnConfig.Tracer = failing{f}
+	j := &job{place: p, detectors: map[string]int32{}, patience: -time.Second} // no failure passes
+	j.pool = must.Get(pgxpool.NewWithConfig(t.Context(), p.pool))(t)
+	t.Cleanup(func() { j.Close() })
+	return j, f
+}
+
+// TestFailuresOfMakingAreSeen has each statement fail by which a job is made: nothing is left of it then, and
+// in the end it is whole. So it is where a server is examined.
+func TestFailuresOfMakingAreSeen(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	j, f := failingJob(t, newURL(t))
+	f.Each(t, "make a job", func() error {
+		err := j.migrate(ctx, true)
+		f.Without(t, func() error {
+			if version, e := j.version(ctx, j.pool); e != nil || version != 0 && version != schemaVersion ||
+				version == 0 && err == nil {
+				t.Errorf("after %v the version is %d, %v", err, version, e)
+			}
+			return nil
+		})
+		return err
+	})
+	if found := storetest.Problems(t, j, true); len(found) > 0 || j.id == "" {
+		t.Errorf("the job called %q: %v", j.id, found)
+	}
+	must.OK(t, j.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		var h Health
+		f.Each(t, "settings", func() error { return h.settings(ctx, c.Conn()) })
+		f.Each(t, "tables", func() error { return h.tables(ctx, c.Conn(), j.place.schema) })
+		f.Each(t, "pooler", func() error { _, err := poolerOf(ctx, c.Conn()); return err })
+		return nil
+	}))
+}
+
 // TestFailuresAreSeen has each statement fail of all that is done to a job.
 func TestFailuresAreSeen(t *testing.T) {
 	t.Parallel()
-	j := must.Get(Open(t.Context(), target.Create(t)))(t).(*job)
-	defer func() { j.Close() }()
-	f := &storetest.FailingStatement{Is: func(err error) bool { return errors.Is(err, context.Canceled) }}
-	config := j.pool.Config()
-	config.ConnConfig.Tracer = failing{f}
-	j.pool.Close()
-	j.pool = must.Get(pgxpool.NewWithConfig(t.Context(), config))(t)
-	j.patience = -time.Second // no failure passes
+	j, f := failingJob(t, target.Create(t))
+	must.OK(t, j.migrate(t.Context(), false))
 	all := storetest.Failures{Job: j, FailingStatement: f,
 		Die: func(s store.Session) { must.OK(t, s.(*session).file.Close()) }}
 	all.Test(t)

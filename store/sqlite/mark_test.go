@@ -147,7 +147,8 @@ func TestMarkThatDoesNotStick(t *testing.T) {
 				batch = append(batch, benchResult(id+1, 1))
 			}
 			err = s.Commit(ctx, l, batch)
-			for _, want := range []string{"row 5", "table urls", "triggers: late", "--db JOB"} {
+			for _, want := range []string{"the Done column of row 5 cannot be set to 1: ", "table urls",
+				"triggers: late", "--db JOB"} {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("the commit says %v, without %q", err, want)
 				}
@@ -164,7 +165,8 @@ func TestMarkThatDoesNotStick(t *testing.T) {
 				"AND NOT new.done BEGIN UPDATE urls SET done = 1"))
 			ok(t, err)
 			if _, err := j.Retry(ctx, store.Selection{OK: true}); err == nil ||
-				!strings.Contains(err.Error(), "row 5") || !strings.Contains(err.Error(), "triggers: late") {
+				!strings.Contains(err.Error(), "the Done column of row 5 cannot be set to 0: ") ||
+				!strings.Contains(err.Error(), "triggers: late") {
 				t.Errorf("a retry says %v", err)
 			}
 			if got := dump(t, db, "SELECT count(*), sum(done), (SELECT count(*) FROM facescan_results) "+
@@ -173,6 +175,17 @@ func TestMarkThatDoesNotStick(t *testing.T) {
 			}
 			ok(t, s.Leave(ctx))
 		})
+	}
+}
+
+// TestMarkErrorsSay which row it is, as far as that is known.
+func TestMarkErrorsSay(t *testing.T) {
+	for rows, want := range map[int]string{1: "row 5", 2: "one of 2 rows from row 5 on"} {
+		err := &markError{id: 5, rows: rows, err: errNotStuck}
+		if want := "the Done column of " + want + " cannot be set to 0: "; !strings.HasPrefix(err.Error(), want) ||
+			!errors.Is(err, errNotStuck) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +116,7 @@ func TestPackedValues(t *testing.T) {
 		{texts, `"[",`, "", "!"},
 		{row, "[[1]]", true, "1]]"}, {row, ",[2]]", true, "2]]"}, {row, "[]", false, ""}, {row, "", false, "!"},
 		{row, "]", false, ""}, {row, "[1]", false, "!"}, {row, "1", false, "!"}, {row, "[]1", false, "!"},
+		{row, "[][", false, "!"},
 		{row, "]]", false, "!"},
 	} {
 		p := packed{rest: c.from}
@@ -137,5 +139,17 @@ func TestPackedValues(t *testing.T) {
 	}
 	if p.texts(); p.err != first {
 		t.Errorf("%v, and then %v", first, p.err)
+	}
+}
+
+// TestInOrder sorts what SQLite gathered, if it is not in order already.
+func TestInOrder(t *testing.T) {
+	t.Parallel()
+	for _, in := range [][]int{nil, {1}, {1, 2, 3}, {2, 1, 3}, {1, 3, 2}, {3, 2, 1}, {1, 1, 2}} {
+		want := slices.Sorted(slices.Values(in))
+		got := slices.Clone(in)
+		if inOrder(got, func(a, b *int) int { return *a - *b }); !slices.Equal(got, want) {
+			t.Errorf("%v became %v", in, got)
+		}
 	}
 }

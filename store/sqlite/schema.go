@@ -29,7 +29,7 @@ func (j *job) checkedVersion(ctx context.Context) (version int, err error) {
 
 // schemaVersionOf is the version of the schema; 0 when there is none.
 func schemaVersionOf(t tx) (version int, err error) {
-	isTable := false
+	var isTable bool
 	err = t.one("SELECT type = 'table' AND rootpage > 0 FROM sqlite_schema WHERE name = ?",
 		[]any{t.plain("{job}")}, &isTable)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -78,6 +78,11 @@ func testFrontier(t *testing.T, target Target) {
 	// behind all others
 	b.ok(b.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 80}}}, store.Position{}, true, 10))
 	b.equal(b.frontier(0, 51), store.Frontier{Next: 80, Changes: before})
+
+	// What is pending lies below, and at the beginning of the next shard.
+	b, s = filled(t, target, 4, 2)
+	b.commit(s, b.claim(s, 2), ok(2))
+	b.equal([]int64{b.frontier(0, 1).Next, b.frontier(0, 2).Next}, []int64{1, 3})
 }
 
 // groups reads the finished groups by name, and holds them to be in order.

@@ -115,6 +115,17 @@ func testPublish(t *testing.T, target Target) {
 		all = append(all, r.ID)
 	}
 	p.changed(all...)
+
+	// What is published of a list is of no other one.
+	b.fill(s, "other", 2, 1)
+	for source, want := range [][]int64{span(1, 14), span(store.FirstOf(1)+1,
+		store.FirstOf(1)+2)} {
+		var got []int64
+		for _, r := range must.All(b, p.Published(ctx(t), source)) {
+			got = append(got, r.ID)
+		}
+		b.equal(got, want)
+	}
 }
 
 // testPublishMany notes what is done in more than one transaction.
