@@ -11,12 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHelpOnTerminal: help has the width of the terminal, unless COLUMNS says another.
+// TestHelpOnTerminal: help has the width of the terminal, unless COLUMNS says another. A terminal may not know
+// its width.
 func TestHelpOnTerminal(t *testing.T) {
-	for columns, want := range map[string]int{"": 57, "100": 100} {
+	for _, c := range []struct {
+		columns string
+		width   uint16
+		want    int
+	}{{"", 57, 57}, {"100", 57, 100}, {"0", 57, 57}, {"", 0, 80}} {
+		columns, want := c.columns, c.want
 		t.Setenv("COLUMNS", columns)
 		tty, text := terminal(t)
-		size := unix.Winsize{Row: 24, Col: 57}
+		size := unix.Winsize{Row: 24, Col: c.width}
 		if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &size); err != nil {
 			t.Fatal(err)
 		}

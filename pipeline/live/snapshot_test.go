@@ -39,9 +39,10 @@ func TestSnapshotJSON(t *testing.T) {
 		"waiting": "0", "outage": "false", "held_back_by": `"workers"`,
 		"held_back": `"the workers (94% busy): 2 rows wait; more --workers may help"`})
 	s.Left, s.Detector, s.Holdup, s.Outage = -1, store.NoDetector, live.Holdup{}, true
-	s.Failures = map[store.Reason]int64{store.Timeout: 0}
+	s.Failures = map[store.Reason]int64{store.Timeout: 0, store.TLS: 1}
 	check(map[string]string{"eta_seconds": "null", "faces": "null", "images_with_faces": "null",
-		"held_back_by": "null", "held_back": "null", "outage": "true", "failures": "{}", "detector": `"none"`})
+		"held_back_by": "null", "held_back": "null", "outage": "true", "failures": `{"tls":1}`,
+		"detector": `"none"`})
 	s.Detector, s.Left = "yunet min-face=20", 0
 	check(map[string]string{"detector": `"yunet"`, "faces": "234567", "eta_seconds": "0"})
 }
