@@ -43,4 +43,23 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%q: forgotten is %t, want %t: %q", c.answer, !want, want, out)
 		}
 	}
+	// Where the question is not seen, or cannot be answered, it is not asked.
+	for name, terminals := range map[string]struct{ in, err bool }{"stdin": {in: true}, "stderr": {err: true}} {
+		pty, tty, _ := keyboard(t)
+		if _, err := pty.WriteString("yes\n"); err != nil {
+			t.Fatal(err)
+		}
+		var in io.Reader = strings.NewReader("yes\n")
+		var said io.Writer = io.Discard
+		if terminals.in {
+			in = tty
+		}
+		if terminals.err {
+			said = tty
+		}
+		code := Run(t.Context(), []string{"forget", list, "--where", "id = 1"}, in, io.Discard, said)
+		if tty.Close(); code != exitUsage {
+			t.Errorf("only %s is a terminal: exit %d", name, code)
+		}
+	}
 }
