@@ -195,6 +195,12 @@ func TestGIFTables(t *testing.T) {
 			}
 		}
 	}
+	bare := bytes.Clone(head[:13]) // a file without a table
+	bare[10] &= 0x7f
+	if img := mustDecode(t, bytes.Join([][]byte{bare, frame, data}, nil), Options{}); img.Partial ||
+		!bytes.Equal(img.Luma.Pix, make([]byte, w*h)) {
+		t.Errorf("without a table: %v", img.Luma.Pix)
+	}
 	thin := writeGIF(image.Rect(0, 0, 40, 30), image.Rect(7, 5, 27, 6), codeGIF(pix[:20], 8))
 	if img := mustDecode(t, thin, Options{}); img.Luma.Rect.Dx() != 40 || img.Partial ||
 		!bytes.Equal(img.Luma.Pix[5*40+7:][:20], pix[:20]) || img.Luma.Pix[6*40+7] != 255 {

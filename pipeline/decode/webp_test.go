@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"errors"
 	"image"
 	"image/color"
 	"math"
@@ -51,6 +52,12 @@ func TestWebPHeader(t *testing.T) {
 		h, got := probed(c.body, Options{})
 		if got != c.want || got == "" && h.Memory == 0 {
 			t.Errorf("%s: %+v, %q, want %q", name, h, got, c.want)
+		}
+	}
+	for name, frame := range map[string][]byte{"no frame header": lossy[:10],
+		"a frame header alone": append(bytes.Clone(lossy[:10]), 0xff, 0xff)} {
+		if img, err := decoded(t, riff(chunk("VP8 ", frame)), Options{}); !errors.Is(err, ErrBadImage) {
+			t.Errorf("%s: %+v, %v", name, img, err)
 		}
 	}
 	// Half of the frame has to be there.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"image"
+	"image/color"
 	"image/png"
 	"io"
 	"os"
@@ -86,6 +87,51 @@ func TestFiles(t *testing.T) {
 	}
 	if err := (&Files{Dir: filepath.Join(dir, "nowhere")}).Add("a.jpg", false, m); err == nil {
 		t.Error("drew into a folder that is not there")
+	}
+}
+
+// intruder is a picture that does something when its pixels are read for the first time.
+type intruder struct {
+	image.Image
+	first func()
+}
+
+func (m *intruder) At(x, y int) color.Color {
+	if m.first != nil {
+		m.first()
+		m.first = nil
+	}
+	return m.Image.At(x, y)
+}
+
+// TestNameTakenMeanwhile: a name that another takes while a picture is drawn stays with that, and a folder
+// that goes is an error.
+func TestNameTakenMeanwhile(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "drawings")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m := &intruder{Image: image.NewNRGBA(image.Rect(0, 0, 3, 2)), first: func() {
+		if err := os.WriteFile(filepath.Join(dir, "a.faces.png"), []byte("another's"), 0o600); err != nil {
+			t.Error(err)
+		}
+	}}
+	f := &Files{Dir: dir}
+	if err := f.Add("a.jpg", false, m); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := os.ReadFile(filepath.Join(dir, "a.faces.png"))
+	if err != nil || string(theirs) != "another's" || !signed(filepath.Join(dir, "a.faces-2.png")) {
+		t.Errorf("%q, %v", theirs, err)
+	}
+	m.first = func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := f.Add("b.jpg", false, m); err == nil || f.taken["b.faces.png"] {
+		t.Errorf("drew into a folder that went: %v", err)
 	}
 }
 
