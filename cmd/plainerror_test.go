@@ -171,6 +171,11 @@ func TestStreamsFail(t *testing.T) {
 	if n, err := w.Write([]byte("raw\x1b")); n != 0 || err == nil {
 		t.Errorf("a short write: %d, %v", n, err)
 	}
+	g, _, said := printing()
+	g.report("facescan: %v, %v", &fs.PathError{Op: "open", Path: "a.txt", Err: syscall.ENOENT}, "b")
+	if want := "facescan: a.txt: no such file or directory, b\n"; said.String() != want {
+		t.Errorf("%q, want %q", said, want)
+	}
 	if err := printJSON(broken{err: syscall.EPIPE}, 1); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("JSON: %v", err)
 	}
