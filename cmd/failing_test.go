@@ -22,7 +22,8 @@ import (
 // errFailing is what a failing job says.
 var errFailing = errors.New("the disk does not answer")
 
-// failing is a job whose calls fail after some of them.
+// failing is a job of which one call fails, after some that do not. The ones after it do not either, or they
+// would hide that it was passed over.
 type failing struct {
 	store.Job
 	left   int
@@ -30,7 +31,7 @@ type failing struct {
 }
 
 func (f *failing) call() error {
-	if f.left--; f.left < 0 {
+	if f.left--; f.left == -1 {
 		f.failed = true
 		return errFailing
 	}
