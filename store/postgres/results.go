@@ -167,11 +167,11 @@ func (c *cell) ScanBytes(v []byte) error {
 
 // readFaces gives results, in id order, their faces.
 func readFaces(ctx context.Context, t pgx.Tx, page []store.Result) error {
-	at := 0 // both are in id order
+	at := 0 // both are in id order, and no face is behind the last result
 	var id int64
 	var f store.Face
 	return each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence}, func() {
-		for page[at].ID < id && at < len(page)-1 {
+		for page[at].ID < id {
 			at++
 		}
 		if page[at].ID == id {
