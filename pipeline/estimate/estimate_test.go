@@ -3,6 +3,7 @@ package estimate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"facescan/pipeline/fetch"
@@ -233,6 +235,12 @@ func TestDraw(t *testing.T) {
 	if _, err := Draw(context.Background(),
 		Plan{Lists: []source.Spec{{Path: csv, Format: "csv", URLColumn: "nothing"}}, Rows: 10}); err == nil {
 		t.Error("a column that is not there is not told")
+	}
+	broken := errors.New("the disk is gone")
+	if _, err := Draw(context.Background(), Plan{Lists: []source.Spec{{Path: "-", Format: "txt",
+		In: io.MultiReader(strings.NewReader("http://h.example/\n"), iotest.ErrReader(broken))}},
+		Rows: 10}); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "read -: ") {
+		t.Errorf("a list that breaks off: %v", err)
 	}
 }
 

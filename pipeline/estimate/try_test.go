@@ -59,6 +59,11 @@ func TestTry(t *testing.T) {
 		run.Decoding <= 0 || run.Detecting <= 0 {
 		t.Errorf("%+v", run)
 	}
+	over, end := context.WithCancel(t.Context())
+	end()
+	if _, _, err := s.Try(over, po); !errors.Is(err, context.Canceled) {
+		t.Errorf("of a context that is over: %v", err)
+	}
 	drained, stop := context.WithCancel(t.Context())
 	stop()
 	po.Drain = drained.Done()

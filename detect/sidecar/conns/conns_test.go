@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -210,6 +211,38 @@ func TestBodyTimeOfLargeBodies(t *testing.T) {
 		t.Errorf("a body that has 30 seconds: %s", second)
 	}
 	c.Close() // else the server waits for the rest of the body
+}
+
+// timed is an answer whose request has a deadline.
+type timed struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (w *timed) SetReadDeadline(t time.Time) error { w.deadline = t; return nil }
+
+// TestDeadlines: a body has 10 s, and a second for every 2 MiB that are announced; none has no deadline.
+func TestDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+		b := New(s, 1)
+		for length, want := range map[int64]time.Duration{-1: 10 * time.Second,
+			1 << 20: 10500 * time.Millisecond, 2 << 20: 11 * time.Second, 120 << 20: 70 * time.Second} {
+			r := httptest.NewRequest("POST", "/", strings.NewReader("abcd"))
+			r.ContentLength = length
+			w := &timed{ResponseRecorder: httptest.NewRecorder()}
+			s.Handler.ServeHTTP(w, r.WithContext(s.ConnContext(t.Context(), &conn{b: b})))
+			if got := time.Until(w.deadline); got != want {
+				t.Errorf("%d bytes have %v, want %v", length, got, want)
+			}
+		}
+		w := &timed{ResponseRecorder: httptest.NewRecorder()}
+		s.Handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil).WithContext(s.ConnContext(t.Context(),
+			&conn{b: b})))
+		if !w.deadline.IsZero() {
+			t.Errorf("no body has %v", time.Until(w.deadline))
+		}
+	})
 }
 
 // TestOtherListener: a connection that is not from Bound.Listen does not count, and is served.
