@@ -55,7 +55,7 @@ func TestTry(t *testing.T) {
 		t.Errorf("%+v", results)
 	}
 	if run.Fetchers != 2 || run.Slow != po.Slow() || run.Workers != 1 || run.PerHost != 2 || run.CPU <= 0 ||
-		run.CPU > time.Minute || run.Database < 0 || run.Database > 1<<20 || run.Fetching <= 0 ||
+		run.CPU > time.Minute || run.Database < 0 || run.Database > 1<<16 || run.Fetching <= 0 ||
 		run.Decoding <= 0 || run.Detecting <= 0 {
 		t.Errorf("%+v", run)
 	}
