@@ -44,7 +44,8 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 	// Where the question is not seen, or cannot be answered, it is not asked.
-	for name, terminals := range map[string]struct{ in, err bool }{"stdin": {in: true}, "stderr": {err: true}} {
+	for name, terminals := range map[string]struct{ in, err bool }{"stdin": {in: true},
+		"stderr": {err: true}} {
 		pty, tty, _ := keyboard(t)
 		if _, err := pty.WriteString("yes\n"); err != nil {
 			t.Fatal(err)

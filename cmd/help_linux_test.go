@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHelpOnTerminal: help has the width of the terminal, unless COLUMNS says another. A terminal may not know
-// its width.
+// TestHelpOnTerminal: help has the width of the terminal, unless COLUMNS says another. A terminal may not
+// know its width.
 func TestHelpOnTerminal(t *testing.T) {
 	for _, c := range []struct {
 		columns string

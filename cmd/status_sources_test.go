@@ -43,8 +43,8 @@ func TestRestOfSources(t *testing.T) {
 	t.Parallel()
 	var sources []store.Source
 	for i := range 20 {
-		sources = append(sources, store.Source{Number: i, Name: "shown.txt", Rows: 9, Pending: 9, Complete: true,
-			Position: store.Position{Rows: 9}})
+		sources = append(sources, store.Source{Number: i, Name: "shown.txt", Rows: 9, Pending: 9,
+			Complete: true, Position: store.Position{Rows: 9}})
 	}
 	sources = append(sources,
 		store.Source{Number: 20, Rows: 1, Pending: 1, Position: store.Position{Rows: 1}},
