@@ -206,6 +206,11 @@ func TestManyRows(t *testing.T) {
 	if got := must.Get(parts.Jobs[0].Settings(t.Context()))(t)[store.MergePartsSetting]; got != "0/2" {
 		t.Errorf("the part is called %q", got)
 	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := parts.Jobs[0].Counts(stopped); !errors.Is(err, context.Canceled) {
+		t.Errorf("counted, although the context had ended: %v", err)
+	}
 	must.OK(t, parts.Close())
 	files := must.Get(List(dir))(t)
 	if len(files) != 1 {
