@@ -86,6 +86,32 @@ func TestFindNothing(t *testing.T) {
 	}
 }
 
+// TestPrepared: an image is smoothed below a scale of 1.5, and searched up to 2^29 pixels.
+func TestPrepared(t *testing.T) {
+	small := image.NewGray(image.Rect(0, 0, 30, 30))
+	large := &image.Gray{Rect: image.Rect(0, 0, 1<<15, 1<<14)} // without pixels: they are not read yet
+	vast := &image.Gray{Rect: image.Rect(0, 0, 1<<15, 1<<14+1)}
+	for _, c := range []struct {
+		luma  *image.Gray
+		scale float64
+		as    bool // searched as it is
+		sides int  // of the image that is searched
+	}{{small, 1, false, 60}, {small, 1.49, false, 60}, {small, 1.5, true, 60}, {large, 2, true, 3 << 14},
+		{vast, 2, false, 0}} {
+		var s scratch
+		s.prepare([]Image{{Luma: c.luma, Scale: c.scale}}, Params{MinFace: 20, Shift: 0.1, Scale: 1.1})
+		got := s.lumas[0]
+		if (got == c.luma) != c.as || got.Rect.Dx()+got.Rect.Dy() != c.sides || len(s.passes) != 1 {
+			t.Errorf("%v at %v is searched as %v, in %d passes", c.luma.Rect, c.scale, got.Rect, len(s.passes))
+		}
+	}
+	for scale, want := range map[float64]int{4: 1, 1: 3, 3: 1, 1.5: 2} {
+		if got := (Params{MinFace: 3}).passes(image.Pt(40, 30), scale)[0].MinSize; got != want {
+			t.Errorf("a face of 3 pixels at %v: windows from %d, want %d", scale, got, want)
+		}
+	}
+}
+
 // TestParamsMemory: two copies of an image, and with a tilt two with the border that turned windows need.
 func TestParamsMemory(t *testing.T) {
 	for _, c := range []struct {

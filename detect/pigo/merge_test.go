@@ -105,3 +105,30 @@ func TestOverlap(t *testing.T) {
 		t.Errorf("half of each: %v", got)
 	}
 }
+
+// TestClusterLimits: windows that overlap the best one by no more than the IoU are another face, unless more
+// than half of them lies in it.
+func TestClusterLimits(t *testing.T) {
+	near, far := found{x: 4, side: 8, score: 2}, found{x: 10, side: 8, score: 1} // 2 of 14 columns are shared
+	for _, c := range []struct {
+		windows []found
+		iou     float64
+		want    int
+	}{
+		{[]found{near, far}, near.iou(far), 2}, {[]found{near, far}, math.Nextafter(near.iou(far), 0), 1},
+		{[]found{near, {x: 8, side: 8, score: 1}}, 0.4, 2}, // half of it
+		{[]found{near, {x: 7.9, side: 8, score: 1}}, 0.4, 1},
+		{[]found{near, {x: 12, side: 8, score: 1}}, 0.4, 2},
+	} {
+		var m merger
+		m.windows = c.windows
+		if m.cluster(c.iou); len(m.clusters) != c.want || m.clusters[0].score < near.score {
+			t.Errorf("%+v by %v: %+v, want %d", c.windows, c.iou, m.clusters, c.want)
+		}
+	}
+	for score, want := range map[float64]bool{0.4999: false, 0.5: true, 14.999: true, 15: false} {
+		if got := (found{score: score}).isOpen(); got != want {
+			t.Errorf("a score of %v is uncertain: %t", score, got)
+		}
+	}
+}
