@@ -116,3 +116,23 @@ func TestWholeRows(t *testing.T) {
 		t.Errorf("a job that was not published is in %s", got)
 	}
 }
+
+// TestListPart: segments of a part are those of its list and of its node alike.
+func TestListPart(t *testing.T) {
+	dir := t.TempDir()
+	var want []string
+	for _, list := range []string{"list", "other"} {
+		for _, node := range []store.Node{{}, {I: 0, Of: 2}, {I: 1, Of: 2}} {
+			f := newFile(list, node, 1)
+			must.OK(t, os.WriteFile(filepath.Join(dir, f.Name), nil, 0o600))
+			want = append(want, f.Name)
+			got := must.Get(listPart(dir, list, node))(t)
+			if len(got) != 1 || got[0].Name != f.Name {
+				t.Errorf("of %s, %v, there are %v; want %s", list, node, got, f.Name)
+			}
+		}
+	}
+	if all := names(t, dir); len(all) != len(want) {
+		t.Errorf("there are %v, want %v", all, want)
+	}
+}
