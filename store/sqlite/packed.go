@@ -148,7 +148,9 @@ func (p *packed) word(known map[string]string) string {
 		}
 	}
 	w := strings.Clone(p.text())
-	known[w] = w
+	if !strings.HasSuffix(w, `\`) { // else a longer word with a quote behind it would begin like this one
+		known[w] = w
+	}
 	return w
 }
 

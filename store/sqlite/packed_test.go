@@ -110,6 +110,7 @@ func TestPackedValues(t *testing.T) {
 		{text, `"ab"`, "ab", "!"}, {text, `"ab":`, "ab", "!"}, {text, "ab,", "", "!"}, {text, "", "", "!"},
 		{word, `"jpeg",x`, "jpeg", "x"}, {word, `"png"]`, "png", ""}, {word, `"png"]x`, "png", "x"},
 		{word, `"jpeg"`, "jpeg", "!"}, {word, `"jp`, "", "!"}, {word, "", "", "!"}, {word, "null,", "", ""},
+		{word, `"a\\",x`, `a\`, "x"}, {word, `"a\"b",x`, `a"b`, "x"},
 		{blob, `"00FF",`, "\x00\xff", ""}, {blob, "null,x", "", "x"}, {blob, `"0",`, "", "!"},
 		{blob, `"zz",`, "", "!"},
 		{texts, `"[\"a\",\"b\"]",x`, "a|b", "x"}, {texts, `"",x`, "", "x"}, {texts, `"[1]",`, "", "!"},
