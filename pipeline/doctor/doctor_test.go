@@ -156,7 +156,8 @@ func nameServer(t *testing.T) (addr string) {
 }
 
 // TestResolver: names that do not exist are answers, a failure and silence are none; a list of addresses
-// needs no resolver. A host is looked up once, and of many hosts 500 are, from all the lists that are named.
+// needs no resolver. A host is looked up once, and of many hosts 500 are, from all the lists that are named, of
+// each of which the first million rows are read.
 func TestResolver(t *testing.T) {
 	t.Parallel()
 	addr := nameServer(t)
@@ -173,6 +174,8 @@ func TestResolver(t *testing.T) {
 		"many hosts": {[]string{urls("h", 300), urls("a", 199, "x", 1), urls("h", 299, "y", 3)},
 			"500 of 500 answered", "ok"},
 		"499 hosts": {[]string{urls("h", 300), urls("a", 199), urls("h", 299)}, "499 of 499 answered", "ok"},
+		"a million rows": {[]string{strings.Repeat("http://a.example/\n", 1e6+512) + urls("b", 1)},
+			"1 of 1 answered", "ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
