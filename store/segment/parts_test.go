@@ -256,3 +256,24 @@ func TestOtherParts(t *testing.T) {
 		}
 	}
 }
+
+// TestGrownListIsDoneAgain: of a row that was published before its list grew, and again after that, the newer
+// result counts, although the newer segment comes first.
+func TestGrownListIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWriterOf(t, dir, 5, "http://h/")
+	w.do(5, 1)
+	must.OK(t, w.Publish(t.Context()))
+	lease := must.Get(w.session.LeaseSource(t.Context(), 0))(t)
+	end := store.Position{Offset: 2, Line: 6, Rows: 6, Mark: []byte{2}}
+	must.OK(t, w.session.Append(t.Context(), lease, []store.NewRow{{ID: 6, URL: "http://h/6"}}, end, true, 10))
+	must.OK(t, w.session.ReleaseSource(t.Context(), lease))
+	must.Get(w.Job.Retry(t.Context(), store.Selection{Reasons: []store.Reason{store.Timeout}}))(t)
+	for len(w.do(6, 2)) > 0 {
+	}
+	must.OK(t, w.Publish(t.Context()))
+	if got, want := published(t, dir), versions(t, w.Job); len(got) != 6 || !maps.Equal(got, want) {
+		t.Errorf("%v are published, want %v", got, want)
+	}
+}
