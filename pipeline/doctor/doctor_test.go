@@ -156,8 +156,8 @@ func nameServer(t *testing.T) (addr string) {
 }
 
 // TestResolver: names that do not exist are answers, a failure and silence are none; a list of addresses
-// needs no resolver. A host is looked up once, and of many hosts 500 are, from all the lists that are named, of
-// each of which the first million rows are read.
+// needs no resolver. A host is looked up once, and of many hosts 500 are, from all lists that are named. Of
+// each list the first million rows are read.
 func TestResolver(t *testing.T) {
 	t.Parallel()
 	addr := nameServer(t)

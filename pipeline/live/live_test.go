@@ -272,7 +272,8 @@ func TestClosed(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{"": "text/html; charset=utf-8",
-		"live.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8", "grafana.json": "application/json"} {
+		"live.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8",
+		"grafana.json": "application/json"} {
 		if got := get(t, s.URL()+path).header.Get("Content-Type"); got != want {
 			t.Errorf("/%s is %s, want %s", path, got, want)
 		}

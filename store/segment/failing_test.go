@@ -199,7 +199,8 @@ func TestEachStepFails(t *testing.T) {
 	must.OK(t, w.Publish(t.Context()))
 	beside := t.TempDir()
 	about := func(p *Parts) string {
-		return fmt.Sprint(must.Get(p.Jobs[0].Settings(t.Context()))(t), must.Get(p.Jobs[0].Sources(t.Context()))(t))
+		return fmt.Sprint(must.Get(p.Jobs[0].Settings(t.Context()))(t),
+			must.Get(p.Jobs[0].Sources(t.Context()))(t))
 	}
 	whole := must.Get(OpenParts(t.Context(), dir, filepath.Join(beside, "x"), anyList))(t)
 	want := about(whole)
