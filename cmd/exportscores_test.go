@@ -10,15 +10,15 @@ import (
 	"facescan/store"
 )
 
-// judged is a job of rows that detectors of these names processed.
-type judged struct {
+// processed is a job with a row for each of these detectors.
+type processed struct {
 	store.Job
 	by []string
 }
 
-func (j judged) Detectors(context.Context) ([]string, error) { return j.by, nil }
+func (j processed) Detectors(context.Context) ([]string, error) { return j.by, nil }
 
-func (j judged) Results(context.Context, int64, int64) iter.Seq2[store.Result, error] {
+func (j processed) Results(context.Context, int64, int64) iter.Seq2[store.Result, error] {
 	return func(yield func(store.Result, error) bool) {
 		for i, name := range j.by {
 			if !yield(store.Result{ID: int64(i + 1), Status: store.OK, Detector: name,
@@ -46,12 +46,12 @@ func TestScoresOfOthers(t *testing.T) {
 		{[]string{pigo}, "=", "missing"},
 	} {
 		o := exportOptions{rows: "images", where: c.where, leastScores: map[string]float64{"yunet": 0.6}}
-		err := o.checkScores(t.Context(), judged{by: c.by}, nil)
+		err := o.checkScores(t.Context(), processed{by: c.by}, nil)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q where %q: %v, want %q", c.by, c.where, err, c.want)
 		}
 		for calls := range 2 { // the detectors are asked for, then the rows
-			f := &failing{Job: judged{by: c.by}, left: calls}
+			f := &failing{Job: processed{by: c.by}, left: calls}
 			if err := o.checkScores(t.Context(), f, nil); f.failed && !errors.Is(err, errFailing) {
 				t.Errorf("call %d of a job that cannot be read: %v", calls, err)
 			}

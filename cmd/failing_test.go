@@ -240,9 +240,9 @@ func TestJobFails(t *testing.T) {
 	}
 }
 
-// TestPublishFails: a job that cannot be read is not published as an empty one.
-func TestPublishFails(t *testing.T) {
-	t.Parallel()
+// openSmallJob opens one of its own.
+func openSmallJob(t *testing.T) store.Job {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "job.db")
 	if err := os.WriteFile(path, smallJob(t), 0o600); err != nil {
 		t.Fatal(err)
@@ -251,7 +251,14 @@ func TestPublishFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer job.Close()
+	t.Cleanup(func() { job.Close() })
+	return job
+}
+
+// TestPublishFails: a job that cannot be read is not published as an empty one.
+func TestPublishFails(t *testing.T) {
+	t.Parallel()
+	job := openSmallJob(t)
 	share := publishOptions{dir: t.TempDir()}
 	g, _, _ := printing()
 	for calls := range 2 {
@@ -285,15 +292,7 @@ func (u unsound) Verify(_ context.Context, o store.VerifyOptions, report func(st
 // TestVerifySays: the problems of each kind up to a number, how many more there are, and how it ends.
 func TestVerifySays(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "job.db")
-	if err := os.WriteFile(path, smallJob(t), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	job, err := sqlite.Open(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer job.Close()
+	job := openSmallJob(t)
 	for _, c := range []struct {
 		problems, lines int
 		more            string
@@ -309,7 +308,7 @@ func TestVerifySays(t *testing.T) {
 		want := "file: torn\n" + strings.Repeat("result: row 7: gone\n", c.lines)
 		// The list of this job is gone, too, and that does no harm.
 		_, more, _ := strings.Cut(said.String(), "are not compared with the rows\n")
-		if err == nil || err.Error() != fmt.Sprintf("%s is not sound: %d problems", path, c.problems+1) ||
+		if err == nil || err.Error() != fmt.Sprintf("%s is not sound: %d problems", job.Path(), c.problems+1) ||
 			out.String() != want || more != c.more {
 			t.Errorf("%d problems: %v, %q, and said %q", c.problems, err, out, said)
 		}

@@ -333,7 +333,7 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 // Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there
 // never are many, however small they were claimed.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
-	open := false
+	var open bool
 	err := s.update(ctx, func(t pgx.Tx) (err error) {
 		open, err = s.release(ctx, t, ls)
 		return err

@@ -80,7 +80,7 @@ var (
 	global = section(6, []byte{1, 0x7f, 1, 0x41, 0, 0x0b})
 )
 
-// TestMeterCounts: the code calls fd_close once in 65,536 iterations, whatever it counts itself.
+// TestMeterCounts: the code calls fd_close once in 65,536 iterations, however far it counts itself.
 func TestMeterCounts(t *testing.T) {
 	// loop: local = local - 1; again unless it is 0; the result is the global, which nobody changes
 	code := []byte("\x03\x40\x20\x00\x41\x01\x6b\x22\x00\x0d\x00\x0b\x23\x00\x0b")
