@@ -85,6 +85,8 @@ $(NFPM):
 demo: build ## serve a few images on loopback, run, kill -9, resume, print the CSV; DEMO=FOLDER for what it leaves
 	@testdata/demo/demo.sh ./$(BIN) $(DEMO)
 
+# A process of the race detector waits for a second before it ends, and tests start thousands of them.
+export GORACE ?= atexit_sleep_ms=0
 # Most tests wait for something most of the time: twice as many as there are cores run side by side. The longest package
 # runs beside all others, whose lines would else wait for its own.
 TESTING := -race -timeout 30m -parallel $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))

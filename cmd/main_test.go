@@ -80,6 +80,7 @@ func TestScripts(t *testing.T) {
 			s := fetchtest.New(pictures(t), 0)
 			e.Defer(s.Close)
 			e.Setenv("URL", s.URL)
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Setenv("END", "$") // what a script cannot write in words that are expanded
 			e.Setenv(recordHints, filepath.Join(e.WorkDir, ".hints"))
 			e.Setenv("ODD", "-odd\nname%.txt")

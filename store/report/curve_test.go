@@ -33,10 +33,11 @@ func TestColumns(t *testing.T) {
 // times come in.
 func TestWidening(t *testing.T) {
 	start := time.Date(2030, 5, 6, 7, 8, 9, 0, time.UTC)
-	for after, want := range map[time.Duration]time.Duration{179: 1, 180: 2} { // 180 steps at most
+	for after, want := range map[int]int{179: 1, 180: 2} { // 180 steps at most
 		c := curve{step: time.Second}
 		c.add(start, false)
-		if c.add(start.Add(after*time.Second), false); c.step != want*time.Second {
+		c.add(start.Add(time.Duration(after)*time.Second), false)
+		if c.step != time.Duration(want)*time.Second {
 			t.Errorf("%d seconds are in steps of %v, want %d", after, c.step, want)
 		}
 	}

@@ -109,14 +109,14 @@ func TestOneSlowPlace(t *testing.T) {
 
 // TestAlarms: rows come back when their time has come, in any order of setting it.
 func TestAlarms(t *testing.T) {
-	for _, waits := range [][]time.Duration{{1, 3, 2}, {3, 2, 1}, {2, 3, 1}, {1, 2, 3}, {0, 1, 2}} {
+	for _, waits := range [][]int{{1, 3, 2}, {3, 2, 1}, {2, 3, 1}, {1, 2, 3}, {0, 1, 2}} {
 		bubble(t, func(t *testing.T) {
 			q := New[int](Options{})
 			defer q.Stop()
 			start := time.Now()
 			for i, w := range waits {
 				fill(t, q, fmt.Sprint("h", i), 1)
-				take(t, q, 1)[0].Back(w * time.Second)
+				take(t, q, 1)[0].Back(time.Duration(w) * time.Second)
 				if w == 0 {
 					take(t, q, 1)
 				}
