@@ -163,14 +163,10 @@ func (d Table) trial(ctx context.Context, limit time.Duration) error {
 	}
 	db := connect(d.Path, url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_busy_timeout": {"60000"}})
 	defer db.Close()
-	t, err := db.BeginTx(ctx, nil)
+	err := pool{db}.view(ctx, d.names().replacer(), func(t tx) error { return d.try(t, limit) })
 	if isBusy(err) {
 		return fmt.Errorf("%s: another program has locked it for a minute: wait until it is through (%w)",
 			doing, err)
-	}
-	if err == nil {
-		defer t.Rollback()
-		err = d.try(tx{ctx: ctx, q: reader{t, d.names().replacer()}}, limit)
 	}
 	if err != nil && !isOurs(err) {
 		err = &UnfitError{unfit(err)}

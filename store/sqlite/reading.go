@@ -48,7 +48,7 @@ func (p pool) view(ctx context.Context, names *strings.Replacer, f func(tx) erro
 	if err != nil {
 		return err
 	}
-	defer t.Rollback() // it wrote nothing
+	defer t.Rollback() // what it wrote, as a trial does, is undone
 	err = f(tx{ctx: ctx, q: reader{t, names}})
 	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil { // it ended with the context
 		return ctx.Err()
