@@ -140,6 +140,7 @@ func TestJobFails(t *testing.T) {
 			return runExport(ctx, g, &o, job, "job.db")
 		}
 	}
+	some := store.Selection{Reasons: []store.Reason{store.BadURL, store.Forgotten, store.PrivateAddress}}
 	for name, run := range map[string]func(context.Context, *globals, store.Job) error{
 		"export":       export(exportOptions{rows: "images"}),
 		"export faces": export(exportOptions{rows: "faces", where: "score > 1"}),
@@ -158,16 +159,12 @@ func TestJobFails(t *testing.T) {
 			return err
 		},
 		"retry": func(ctx context.Context, g *globals, job store.Job) error {
-			return runRetry(ctx, g,
-				&retryOptions{selection: store.Selection{Reasons: []store.Reason{store.BadURL,
-					store.Forgotten, store.PrivateAddress}}}, job, "job.db")
+			return runRetry(ctx, g, &retryOptions{selection: some}, job, "job.db")
 		},
 		"retry of what was forgotten": func(ctx context.Context, g *globals, job store.Job) error {
 			f := job.(*failing)
 			f.Job = unlucky{f.Job}
-			return runRetry(ctx, g,
-				&retryOptions{selection: store.Selection{Reasons: []store.Reason{store.BadURL,
-					store.Forgotten, store.PrivateAddress}}}, f, "job.db")
+			return runRetry(ctx, g, &retryOptions{selection: some}, f, "job.db")
 		},
 		"rescan": func(ctx context.Context, g *globals, job store.Job) error {
 			var o rescanOptions
