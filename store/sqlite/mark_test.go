@@ -11,6 +11,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/storetest"
+	"facescan/store/storetest/interrupt"
 )
 
 // TestUnfitTables tries tables whose Done column cannot be set, or can be in spite of what they have. A trial
@@ -261,4 +262,21 @@ func TestColumnsNamedLikeTokens(t *testing.T) {
 	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Errorf("verify says %v", found)
 	}
+}
+
+// TestInterruptedTrial: a trial that is interrupted, at any step, says so, and does not refuse the table.
+func TestInterruptedTrial(t *testing.T) {
+	t.Parallel()
+	path, _ := users(t, "CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT, done INT); "+
+		"INSERT INTO urls (url) VALUES ('a'), ('b')")
+	d, err := InspectTable(t.Context(), path, TableOptions{Table: "urls"})
+	ok(t, err)
+	interrupt.Each(t, 3, func(ctx context.Context) error {
+		err := d.Try(ctx)
+		var unfit *UnfitError
+		if errors.As(err, &unfit) {
+			t.Errorf("refused: %v", err)
+		}
+		return err
+	})
 }
