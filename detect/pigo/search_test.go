@@ -251,7 +251,7 @@ func TestSteadySearchAllocatesNothing(t *testing.T) {
 			var found []Window
 			search := func() { found = s.Search(found[:0], luma, params) }
 			search()
-			if n := testing.AllocsPerRun(2, search); n != 0 {
+			if n := sample.Allocations(search); n != 0 {
 				t.Errorf("%s, %+v: %v allocations per image", name, params, n)
 			}
 		}

@@ -95,7 +95,7 @@ func TestFindAllocatesNothing(t *testing.T) {
 			}
 		}
 		find()
-		if n := testing.AllocsPerRun(1, find); n > 0 {
+		if n := sample.Allocations(find); n > 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package sample loads the photo with faces that the tests of every detector use. It imports none of the
-// detectors, so that the tests inside their packages can use it.
+// Package sample has what the tests of every detector use: the photo with faces, and a count of allocations.
+// It imports none of the detectors, so that the tests inside their packages can use it.
 package sample
 
 import (
