@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/host"
 	"facescan/store"
 	"facescan/store/figures"
 	"facescan/store/hint"
@@ -42,7 +43,7 @@ type dispatcher struct {
 		Path() string
 	}
 	queue interface {
-		Add(ctx context.Context, host, url string, t *task) error
+		AddAll(ctx context.Context, rows []host.Row[*task]) (int, error)
 		Waiting() int
 		Starved() bool
 		Close()
@@ -270,45 +271,65 @@ func (d *dispatcher) handByPage(one []*leaseHandle) (more bool, err error) {
 	}
 }
 
-// handRows hands out rows of a shard, as long as its lease holds, and reports whether more are wanted.
+// handRows hands out rows of a shard, as long as its lease holds, and reports whether more are wanted. Those
+// to be downloaded go into the queue together, so that equal URLs among them share a request.
 func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err error) {
 	files, err := d.files.of(h.ctx, h.now().Source, rows)
-	if err != nil && h.ctx.Err() == nil {
+	switch {
+	case h.ctx.Err() != nil:
+		return true, nil
+	case err != nil:
 		return false, fmt.Errorf("read the files of rows: %w", err)
 	}
+	more = true
+	batch := make([]host.Row[*task], 0, len(rows))
 	for _, row := range rows {
-		if d.maxRows > 0 && d.handed >= d.maxRows {
-			return false, nil
-		}
-		if h.ctx.Err() != nil {
-			return true, nil
+		if more = d.maxRows == 0 || d.handed < d.maxRows; !more || h.ctx.Err() != nil {
+			break
 		}
 		t := &task{row: row, lease: h, suspect: d.suspects[row.ID], memory: reservation{b: d.bodies},
 			file: files[row.ID]}
 		if t.file == nil { // a file may change again and again
-			if err := d.repeats.check(row); err != nil {
-				return false, err
+			if err = d.repeats.check(row); err != nil {
+				break
 			}
 		}
 		h.handOut()
-		if t.suspect >= 2 {
+		d.handed++
+		switch {
+		case t.suspect >= 2:
 			// Two processes ended uncleanly with it in their decoder: a third will not.
 			d.complete.complete(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
-		} else if t.file == nil && finds(d.keeper, row.ID) {
+			d.stats.Dispatched.Add(1)
+		case t.file == nil && finds(d.keeper, row.ID):
+			if !d.download(batch) {
+				d.complete.giveUp(t, false)
+				return false, nil
+			}
+			batch = batch[:0]
 			select {
 			case d.kept <- t:
+				d.stats.Dispatched.Add(1)
 			case <-d.life.draining.Done():
 				d.complete.giveUp(t, false)
 				return false, nil
 			}
-		} else if d.queue.Add(d.life.draining, fetch.Host(row.URL), t.queueKey(), t) != nil {
-			d.complete.giveUp(t, false)
-			return false, nil
+		default:
+			batch = append(batch, host.Row[*task]{Host: fetch.Host(row.URL), URL: t.queueKey(), Value: t})
 		}
-		d.handed++
-		d.stats.Dispatched.Add(1)
 	}
-	return true, nil
+	return d.download(batch) && more && err == nil, err
+}
+
+// download puts rows into the queue, and gives those up that it does not take any more. It reports whether it
+// took all of them.
+func (d *dispatcher) download(batch []host.Row[*task]) bool {
+	n, err := d.queue.AddAll(d.life.draining, batch)
+	d.stats.Dispatched.Add(int64(n))
+	for _, row := range batch[n:] {
+		d.complete.giveUp(row.Value, false)
+	}
+	return err == nil
 }
 
 // pendingIn counts the pending rows of leases.

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"facescan/pipeline/fetch/host"
 	"facescan/store"
 )
 
@@ -122,16 +123,19 @@ type line struct {
 	starved bool
 	closed  bool
 	stopped bool
+	room    int // rows that it takes before it is stopped
 }
 
-func (q *line) Add(ctx context.Context, _, _ string, t *task) error {
+func (q *line) AddAll(ctx context.Context, rows []host.Row[*task]) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.stopped || ctx.Err() != nil {
-		return errors.New("stopped")
+	for i, row := range rows {
+		if q.stopped && len(q.tasks) >= q.room || ctx.Err() != nil {
+			return i, errors.New("stopped")
+		}
+		q.tasks = append(q.tasks, row.Value)
 	}
-	q.tasks = append(q.tasks, t)
-	return nil
+	return len(rows), nil
 }
 
 func (q *line) Waiting() int {
@@ -434,13 +438,22 @@ func TestDispatchDrains(t *testing.T) {
 				b.keeper, b.dispatcher.kept = s, make(chan *task)
 				close(b.kept)
 			}
-			b.line.stopped = true
+			b.line.stopped, b.line.room = true, 1
 			b.start()
 			synctest.Wait()
 			b.life.drain(Interrupted)
 			synctest.Wait()
-			if row := <-b.done; row.result != nil || row.row.ID != 10_000 || len(b.done) != 0 {
-				t.Errorf("%+v was completed, and %d more", row, len(b.done))
+			want := []int64{10_001, 10_002}
+			if keeps {
+				want = []int64{10_000}
+			}
+			for _, id := range want {
+				if row := <-b.done; row.result != nil || row.row.ID != id {
+					t.Errorf("%+v was completed, want %d given up", row, id)
+				}
+			}
+			if n, in := b.stats.Dispatched.Load(), len(b.line.ids()); len(b.done) != 0 || n != int64(in) {
+				t.Errorf("%d more were completed; %d rows count as handed out, %d are", len(b.done), n, in)
 			}
 			if err := <-b.ended; err != nil {
 				t.Error(err)

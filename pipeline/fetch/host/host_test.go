@@ -209,6 +209,49 @@ func TestWindow(t *testing.T) {
 	})
 }
 
+// TestAddAll queues many rows at once: none goes out before the last is in, whoever waits for one, and those
+// that find no room before the context is over or the queue is stopped are not in.
+func TestAddAll(t *testing.T) {
+	many := make([]Row[int], 20_000) // of one URL; it takes long enough for somebody to come in between
+	for i := range many {
+		many[i] = Row[int]{Host: "a", URL: "u", Value: i}
+	}
+	q := New[int](Options{Window: len(many), PerHost: 1})
+	defer q.Stop()
+	got := make(chan []int, len(many))
+	go func() {
+		defer close(got)
+		for tk, ok := q.Next(t.Context()); ok; tk, ok = q.Next(t.Context()) {
+			got <- tk.Done(Verdict{Kind: Answered})
+		}
+	}()
+	if n, err := q.AddAll(t.Context(), many); n != len(many) || err != nil {
+		t.Fatal(n, err)
+	}
+	q.Close()
+	if rows := <-got; len(rows) != len(many) {
+		t.Errorf("%d rows of %d took the first's outcome", len(rows), len(many))
+	}
+	if rows, ok := <-got; ok {
+		t.Errorf("and %d went out later", len(rows))
+	}
+	bubble(t, func(t *testing.T) {
+		q := New[int](Options{Window: 3})
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("full"))
+		defer cancel()
+		if n, err := q.AddAll(ctx, many[:5]); n != 3 || err == nil || err.Error() != "full" {
+			t.Errorf("of 5 rows %d are in a window of 3: %v", n, err)
+		}
+		time.AfterFunc(time.Second, func() { q.Stop() })
+		if n, err := q.AddAll(t.Context(), many[5:7]); n != 0 || err != ErrStopped {
+			t.Errorf("%d rows are in a queue that was stopped: %v", n, err)
+		}
+		if n, err := q.AddAll(t.Context(), nil); n != 0 || err != nil {
+			t.Errorf("of no rows %d: %v", n, err)
+		}
+	})
+}
+
 func TestEqualURLsShareARequest(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSim(Options{PerHost: 2}, 4, wait(10*time.Millisecond))

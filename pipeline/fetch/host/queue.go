@@ -128,12 +128,35 @@ func New[T any](o Options) *Queue[T] {
 	return q
 }
 
+// Row is a row to be queued. Its host is one that fetch.Host returns; an empty one has no limits.
+type Row[T any] struct {
+	Host, URL string
+	Value     T
+}
+
 // Add queues a row. It waits while the window is full; the error is the context's cause, or ErrStopped after
-// Stop. The host is one that fetch.Host returns; an empty one has no limits. If the URL is already waiting or
-// under way, the row is a duplicate and shares its outcome.
+// Stop. If the URL is already waiting or under way, the row is a duplicate and shares its outcome.
 func (q *Queue[T]) Add(ctx context.Context, host, url string, v T) error {
+	_, err := q.AddAll(ctx, []Row[T]{{host, url, v}})
+	return err
+}
+
+// AddAll queues rows like Add, and returns how many. None of them goes out before the window is full or all
+// are in, so that those of the same URL share a request, however fast it is answered.
+func (q *Queue[T]) AddAll(ctx context.Context, rows []Row[T]) (n int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for i, row := range rows {
+		if err := q.awaitRoom(ctx); err != nil {
+			return i, err
+		}
+		q.add(row)
+	}
+	return len(rows), nil
+}
+
+// awaitRoom waits while the window is full. It fails when the context is over or the queue is stopped.
+func (q *Queue[T]) awaitRoom(ctx context.Context) error {
 	if q.o.Window > 0 && q.waiting >= q.o.Window {
 		defer context.AfterFunc(ctx, q.wake)()
 		for q.waiting >= q.o.Window && ctx.Err() == nil && !q.stopped {
@@ -146,17 +169,20 @@ func (q *Queue[T]) Add(ctx context.Context, host, url string, v T) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
+	return nil
+}
+
+func (q *Queue[T]) add(row Row[T]) {
 	q.waiting++
-	if it := q.byURL[url]; it != nil {
-		it.rows = append(it.rows, v)
-		return nil
+	if it := q.byURL[row.URL]; it != nil {
+		it.rows = append(it.rows, row.Value)
+		return
 	}
-	it := &item[T]{host: q.host(host), url: url, rows: []T{v}}
+	it := &item[T]{host: q.host(row.Host), url: row.URL, rows: []T{row.Value}}
 	it.host.items++
-	q.byURL[url] = it
+	q.byURL[row.URL] = it
 	it.host.fresh.push(it)
 	q.schedule(it.host, time.Now())
-	return nil
 }
 
 // wake makes all waiting callers check their context.
