@@ -386,13 +386,7 @@ func testResultFields(t *testing.T, target Target) {
 		{ID: id + 6, Status: store.OK, Format: "png", Width: 5, Height: 4, Detector: store.NoDetector,
 			Time: at, URL: urlOf(id + 6), Source: 1, Hashes: store.Hashes{PHash: store.NewPHash(0)}},
 	}
-	for f := range reflect.TypeFor[store.Result]().Fields() { // one that no result sets would not be missed
-		if !slices.ContainsFunc(want, func(r store.Result) bool {
-			return !reflect.ValueOf(r).FieldByIndex(f.Index).IsZero()
-		}) {
-			t.Errorf("no result here has %s: set it in one", f.Name)
-		}
-	}
+	setOthers(t, want)
 	for {
 		l := must.Get(s.Claim(ctx(t), 10))(b)
 		if l.Source == 1 {
@@ -404,6 +398,31 @@ func testResultFields(t *testing.T, target Target) {
 	detectors := must.Get(b.Detectors(ctx(t)))(b)
 	slices.Sort(detectors)
 	b.equal(detectors, []string{"cascade/abc,shift=0.1", "cascade/other", "network/1", store.NoDetector})
+}
+
+// setOthers sets the fields that no result has, each in the first one to a value of its kind: one that no
+// result sets would not be missed.
+func setOthers(t *testing.T, results []store.Result) {
+	for f := range reflect.TypeFor[store.Result]().Fields() {
+		if slices.ContainsFunc(results, func(r store.Result) bool {
+			return !reflect.ValueOf(r).FieldByIndex(f.Index).IsZero()
+		}) {
+			continue
+		}
+		v := reflect.ValueOf(&results[0]).Elem().FieldByIndex(f.Index)
+		switch {
+		case v.CanInt():
+			v.SetInt(101)
+		case v.CanFloat():
+			v.SetFloat(-0.1)
+		case v.Kind() == reflect.String:
+			v.SetString("ü, \"quoted\"")
+		case v.Kind() == reflect.Bool:
+			v.SetBool(true)
+		default:
+			t.Errorf("no result here has %s: set it in one", f.Name)
+		}
+	}
 }
 
 func testResultPages(t *testing.T, target Target) {
