@@ -82,12 +82,13 @@ func TestPostgresKeepsResults(t *testing.T) {
 	killKeepers(t, database(t), 3)
 }
 
-// killKeepers kills processes n times in each run of a job, or of the list's own job.
+// killKeepers kills processes n times in each run of a job, or of the list's own job: the first one, and one
+// after a rescan. More follow where all of them were done before they were killed.
 func killKeepers(t *testing.T, job string, n int) {
 	s := fetchtest.New(pictures(t), 20*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
-	list := writeList(t, dir, keepList(s, 50*n))
+	list := writeList(t, dir, keepList(s, max(600, 50*n)))
 	folder := filepath.Join(dir, "kept")
 	args := quietRun(list, "--fetchers", "4", "--shard-size", "40", "--lease-ttl", "2s", "--keep", folder,
 		"--keep-json", "--keep-size", "120")
@@ -100,9 +101,9 @@ func killKeepers(t *testing.T, job string, n int) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	killed := 0
-	for _, detector := range []string{"", "pigo"} {
-		if detector != "" {
-			mustHere(t, "rescan", job, "--all", "--detector", detector)
+	for round := 0; round < 2 || killed == 0 && round < 30; round++ {
+		if round > 0 {
+			mustHere(t, "rescan", job, "--all", "--detector", []string{"yunet", "pigo"}[round%2])
 		}
 		for range n {
 			before := pendingRows(t, job)

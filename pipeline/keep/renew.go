@@ -30,9 +30,8 @@ const renewSuffix = ".renew" // of the file that says so
 // second one on.
 var renewed = regexp.MustCompile(`-renewed([0-9]*)$`)
 
-// renewedName names the tar file that takes the place of another. It depends on that name alone, so that a
-// replacement that a kill cut off is made once more under the same name. It counts, so that names do not grow
-// until the file system refuses them.
+// renewedName names the tar file that takes the place of another. It depends on that name alone, so that what
+// a kill left of both can be told. It counts, so that names do not grow until the file system refuses them.
 func renewedName(name string) string {
 	m := renewed.FindStringSubmatch(name)
 	if m == nil {
@@ -73,6 +72,9 @@ func (k *Keeper) removeOld() error {
 	if err := draft.Lock(lock, unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
+	if err := k.finishReplacing(); err != nil {
+		return err
+	}
 	if err := k.archive.scan(); err != nil {
 		return err
 	}
@@ -89,6 +91,20 @@ func (k *Keeper) removeOld() error {
 		}
 	}
 	return nil
+}
+
+// finishReplacing removes tar files whose replacements have their names: a process died in between. Made once
+// more, a replacement could differ from the one that others know by its name.
+func (k *Keeper) finishReplacing() error {
+	tars, err := filesLike(k.bodies.dir, "*.tar")
+	for _, path := range tars {
+		path = strings.TrimSuffix(path, ".tar")
+		to := filepath.Join(k.bodies.dir, renewedName(filepath.Base(path)))
+		if _, replaced := slices.BinarySearch(tars, to+".tar"); err == nil && replaced {
+			err = removeTar(path)
+		}
+	}
+	return err
 }
 
 // removeOldOf removes the old entries of the rows that are in a process's tar files.
@@ -181,10 +197,15 @@ func (k *Keeper) replace(path string, without map[entry]bool) error {
 			return err
 		}
 	}
+	return removeTar(path)
+}
+
+// removeTar removes a tar file and its index, named without a suffix.
+func removeTar(path string) error {
 	for _, suffix := range []string{".tar", ".idx"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return syncFile(k.bodies.dir)
+	return syncFile(filepath.Dir(path))
 }

@@ -2,10 +2,12 @@ package keep
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"facescan/store"
@@ -165,6 +167,51 @@ func TestRenewedInPart(t *testing.T) {
 	}
 	if left := leftOver(t, dir); len(left) > 0 {
 		t.Errorf("left over: %v", left)
+	}
+}
+
+// TestRenewedInPartOfTwo does so when two processes have kept rows once more: the replacement that is there
+// already lacks the old entries of one of them alone.
+func TestRenewedInPartOfTwo(t *testing.T) {
+	body := drawn(t, "jpeg", 200, 150, twoFaces...)
+	form := Form{JSON: true}
+	for range 10 { // in the order of a map's keys
+		dir, w := t.TempDir(), newWork(t, 8)
+		k := start(t, inForm(w.job, dir, form))
+		for id := int64(1); id <= 8; id++ {
+			w.keep(k, processed(body, "jpeg", nil, id))
+		}
+		ok(t, k.Close())
+		there := files(t, dir)
+		second, first := start(t, inForm(w.job, dir, form)), start(t, inForm(w.job, dir, form))
+		w.rescanned(first, 8, twoFaces...)
+		ok(t, first.Close())
+		maps.Copy(there, files(t, dir))
+		for id := int64(5); id <= 7; id++ {
+			w.rescanned(second, id, twoFaces...)
+		}
+		ok(t, second.Close())
+		for name := range files(t, dir) {
+			if strings.Contains(name, "-renewed2") {
+				ok(t, os.Remove(filepath.Join(dir, name)))
+			}
+		}
+		for name, b := range there {
+			ok(t, os.WriteFile(filepath.Join(dir, name), b, draft.FileMode))
+		}
+		for _, k := range []*Keeper{first, second} {
+			ok(t, os.WriteFile(k.bodies.private(k.bodies.name+renewSuffix), nil, draft.FileMode))
+		}
+		ok(t, start(t, inForm(w.job, dir, form)).Close())
+		got := pairs(t, dir)
+		for id := int64(1); id <= 8; id++ {
+			if want := map[bool]int{true: 2}[id >= 5]; got[id].name == "" || *got[id].result.Faces != want {
+				t.Fatalf("row %d: %+v, want %d faces", id, got[id].result, want)
+			}
+		}
+		if left := leftOver(t, dir); len(left) > 0 {
+			t.Errorf("left over: %v", left)
+		}
 	}
 }
 
