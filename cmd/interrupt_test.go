@@ -58,7 +58,7 @@ func (p interruptible) end(t *testing.T, sig os.Signal) {
 			strings.Contains(p.stderr.String(), "panic") {
 			t.Fatalf("%v ended with %v, want exit %d\n%s", p.Args[1:], err, exitInterrupted, p.stderr)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(5 * time.Minute):
 		t.Fatalf("%v goes on", p.Args[1:])
 	}
 }

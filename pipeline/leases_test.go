@@ -23,7 +23,7 @@ func TestRunOutWhenClaimed(t *testing.T) {
 		h := ls.hold(t.Context(), store.Lease{Shard: i, Expires: time.Now().Add(-time.Second)})
 		select {
 		case <-h.ctx.Done():
-		case <-time.After(10 * time.Second):
+		case <-time.After(5 * time.Minute):
 			t.Fatalf("lease %d ran out and is still trusted", i)
 		}
 	}

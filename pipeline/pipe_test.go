@@ -142,14 +142,15 @@ func TestPipeIsTakenAtOnce(t *testing.T) {
 // TestPipeKeepsItsLease writes nothing to a pipe for longer than its lease lasts: no other process takes the
 // import over.
 func TestPipeKeepsItsLease(t *testing.T) {
-	s := openStream(t, "", time.Second, time.Second)
+	const ttl = 4 * time.Second // a busy machine may be late to renew it
+	s := openStream(t, "", ttl, time.Second)
 	s.write(lines(0, 1))
 	s.rows(1)
-	other, err := s.job.Join(t.Context(), store.Owner{Host: "other", PID: 1}, time.Second)
+	other, err := s.job.Join(t.Context(), store.Owner{Host: "other", PID: 1}, ttl)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(ttl + time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if _, err := other.LeaseSource(t.Context(), 0); err == nil {
 			t.Fatal("another process leased the import")
 		}

@@ -336,7 +336,7 @@ func TestFollowNoticesTheFile(t *testing.T) {
 		f := d.follower()
 		go func() { ended <- f.Follow(background, over) }()
 		half := d.exported([2]int64{0, 50})
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Millisecond) {
 			if b, _ := os.ReadFile(d.path); string(b) == half {
 				if p, _, err := d.follower().saved(background); err == nil && p.Bytes == int64(len(half)) {
 					break

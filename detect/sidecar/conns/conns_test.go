@@ -36,7 +36,7 @@ func serveWith(t *testing.T, max int, patience time.Duration, h http.HandlerFunc
 		s.Close()
 		serving.Wait()
 		left := 1
-		for end := time.Now().Add(30 * time.Second); left > 0 &&
+		for end := time.Now().Add(5 * time.Minute); left > 0 &&
 			time.Now().Before(end); time.Sleep(time.Millisecond) {
 			b.mu.Lock()
 			left = len(b.conns)
@@ -64,7 +64,7 @@ func dial(t *testing.T, address, send string) net.Conn {
 
 // answer reads an answer to a request on a connection; empty when the connection is closed.
 func answer(c net.Conn) string {
-	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	c.SetReadDeadline(time.Now().Add(5 * time.Minute))
 	b := make([]byte, 1000)
 	n, _ := c.Read(b)
 	return string(b[:n])
