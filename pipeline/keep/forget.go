@@ -132,8 +132,10 @@ func forgetPictures(dir string, ids []int64) error {
 
 // forgetBodies rewrites the tar files that have bytes of the rows.
 func forgetBodies(dir string, ids []int64) error {
-	if err := removeHidden(dir, "*"+forgetSuffix); err != nil {
-		return err
+	for _, suffix := range []string{forgetSuffix, compactSuffix} { // nobody else writes
+		if err := removeHidden(dir, "*"+suffix); err != nil {
+			return err
+		}
 	}
 	paths, err := filesLike(dir, "*.tar")
 	if err != nil {
@@ -176,22 +178,12 @@ func (a *tarFile) forget(dir string, ids []int64) error {
 		return err
 	}
 	defer in.Close()
-	groups, end, err := walk(in)
-	if err != nil {
-		return err
-	}
-	if err := onlyZeros(in, end); err != nil {
-		return err
-	}
 	base := filepath.Base(a.path)
 	temp := filepath.Join(dir, hidden, base+forgetSuffix)
-	out, entries, size, err := copyGroups(temp, in, only(groups, func(_ entry, n note) bool {
+	out, entries, size, err := rewrite(temp, in, func(_ entry, n note) bool {
 		_, found := slices.BinarySearch(ids, n.ID)
 		return !found
-	}))
-	if errors.Is(err, errDamaged) {
-		return damagedTar(end, err)
-	}
+	})
 	if err != nil {
 		return err
 	}
@@ -212,6 +204,23 @@ func (a *tarFile) forget(dir string, ids []int64) error {
 		err = writeIndex(a.path, filepath.Join(dir, hidden, base+".idx.part"), entries)
 	}
 	return errors.Join(err, syncFile(dir))
+}
+
+// rewrite makes a tar file, without its end, of the rows of another that keep lets through. The error is
+// errDamaged if that cannot be read to its end.
+func rewrite(path string, from *os.File, keep func(entry, note) bool) (*os.File, []entry, int64, error) {
+	groups, end, err := walk(from)
+	if err == nil {
+		err = onlyZeros(from, end)
+	}
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	out, entries, size, err := copyGroups(path, from, only(groups, keep))
+	if errors.Is(err, errDamaged) {
+		err = damagedTar(end, err)
+	}
+	return out, entries, size, err
 }
 
 // onlyZeros refuses a tar file that has more entries than could be read.

@@ -83,8 +83,12 @@ func (k *Keeper) removeOld() error {
 		if _, err := os.Stat(k.bodies.private(name + ".lock")); err == nil && name != k.bodies.name {
 			continue // it lives, or what it left is not taken over yet
 		}
-		if err := k.removeOldOf(name); err != nil {
+		all, err := k.removeOldOf(name)
+		if err != nil {
 			return err
+		}
+		if !all {
+			continue // the next process tries again
 		}
 		if err := os.Remove(note); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -93,70 +97,102 @@ func (k *Keeper) removeOld() error {
 	return nil
 }
 
-// finishReplacing removes tar files whose replacements have their names: a process died in between. Made once
-// more, a replacement could differ from the one that others know by its name.
+// finishReplacing ends what processes that died had begun: it removes tar files whose replacements have their
+// names, and the indexes of replacements that have not. Made once more, a replacement could differ from the one
+// that others know by its name.
 func (k *Keeper) finishReplacing() error {
-	tars, err := filesLike(k.bodies.dir, "*.tar")
-	for _, path := range tars {
-		path = strings.TrimSuffix(path, ".tar")
-		to := filepath.Join(k.bodies.dir, renewedName(filepath.Base(path)))
-		if _, replaced := slices.BinarySearch(tars, to+".tar"); err == nil && replaced {
-			err = removeTar(path)
+	if err := syncFile(k.bodies.dir); err != nil {
+		return err
+	}
+	all, err := filesLike(k.bodies.dir, "*")
+	has := func(name string) bool {
+		_, is := slices.BinarySearch(all, name+".tar")
+		return is
+	}
+	for _, path := range all {
+		suffix := filepath.Ext(path)
+		name := strings.TrimSuffix(path, suffix)
+		to := filepath.Join(k.bodies.dir, renewedName(filepath.Base(name)))
+		cut := suffix == ".idx" && renewed.MatchString(name) && !has(name)
+		if err == nil && (cut || suffix == ".tar" && has(to)) {
+			err = removeTar(name)
 		}
 	}
 	return err
 }
 
-// removeOldOf removes the old entries of the rows that are in a process's tar files.
-func (k *Keeper) removeOldOf(name string) error {
+// removeOldOf removes the old entries of the rows that are in a process's tar files. It reports whether it
+// removed all: those in a damaged file stay.
+func (k *Keeper) removeOldOf(name string) (all bool, err error) {
 	indexes, err := filesLike(k.bodies.dir, name+"-*.idx")
 	if err != nil {
-		return err
+		return false, err
 	}
+	all = true
 	for _, path := range indexes {
-		a := tarFile{path: strings.TrimSuffix(path, ".idx")}
-		ids, err := a.ids()
+		old, err := k.oldOf(tarFile{path: strings.TrimSuffix(path, ".idx")})
 		if err != nil {
-			return fmt.Errorf("index %s: %w", path, err)
-		}
-		old := map[string]map[entry]bool{}
-		for _, id := range ids {
-			places := slices.DeleteFunc(k.archive.find(id), func(p place) bool {
-				return filepath.Dir(p.file.path) != k.bodies.dir
-			})
-			if len(places) < 2 {
-				continue
-			}
-			times := map[place]int64{} // names say only when a process began
-			for _, p := range places {
-				times[p] = k.timeOf(p)
-			}
-			slices.SortStableFunc(places, func(a, b place) int {
-				return cmp.Compare(times[b], times[a])
-			})
-			for _, p := range places[1:] {
-				if old[p.file.path] == nil {
-					old[p.file.path] = map[entry]bool{}
-				}
-				old[p.file.path][p.entry] = true
-			}
+			return false, fmt.Errorf("index %s: %w", path, err)
 		}
 		for path, entries := range old {
-			if err := k.replace(path, entries); err != nil {
-				return err
+			err := k.replace(path, entries)
+			switch {
+			case errors.Is(err, errDamaged):
+				k.o.Log.Warn("old results stay in a tar file", "file", path+".tar", "error", err)
+				all = false
+			case err != nil:
+				return false, err
 			}
 		}
 		if err := k.archive.scan(); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return all, nil
 }
 
-// timeOf is the time of the result that an entry was kept for; 0 if it cannot be read.
-func (k *Keeper) timeOf(p place) int64 {
+// oldOf finds the old entries of the rows in a tar file, by the files that they are in. There are none if the
+// file was replaced meanwhile.
+func (k *Keeper) oldOf(a tarFile) (map[string]map[entry]bool, error) {
+	ids, err := a.ids()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	old := map[string]map[entry]bool{}
+	for _, id := range ids {
+		places := slices.DeleteFunc(k.archive.find(id), func(p place) bool {
+			return filepath.Dir(p.file.path) != k.bodies.dir
+		})
+		if len(places) < 2 {
+			continue
+		}
+		times := map[place]int64{} // names say only when a process began
+		for _, p := range places {
+			times[p] = timeOf(p)
+		}
+		slices.SortStableFunc(places, func(a, b place) int {
+			return cmp.Compare(times[b], times[a])
+		})
+		for _, p := range places[1:] {
+			if old[p.file.path] == nil {
+				old[p.file.path] = map[entry]bool{}
+			}
+			old[p.file.path][p.entry] = true
+		}
+	}
+	return old, nil
+}
+
+// timeOf is the time of the result that an entry was kept for; 0 of one that is damaged.
+func timeOf(p place) int64 {
 	b, err := p.read()
 	if err != nil {
+		return 0
+	}
+	if _, _, err := parse(b); err != nil {
 		return 0
 	}
 	h, err := tar.NewReader(bytes.NewReader(b)).Next()
@@ -171,7 +207,8 @@ func (k *Keeper) timeOf(p place) int64 {
 }
 
 // replace puts another tar file in the place of one, without some entries. The new one has its name before
-// the old one goes: an entry that is in both is found once.
+// the old one goes: an entry that is in both is found once. The error is errDamaged for one that cannot be
+// read to its end, which stays.
 func (k *Keeper) replace(path string, without map[entry]bool) error {
 	f, err := os.Open(path + ".tar")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -181,28 +218,24 @@ func (k *Keeper) replace(path string, without map[entry]bool) error {
 		return err
 	}
 	defer f.Close()
-	groups, _, err := walk(f)
+	// A process that takes over from this one removes what is called so.
+	temp := k.bodies.private(k.bodies.name + "-0" + partSuffix + compactSuffix)
+	out, entries, size, err := rewrite(temp, f, func(e entry, _ note) bool { return !without[e] })
 	if err != nil {
 		return err
 	}
-	if left := only(groups, func(e entry, _ note) bool { return !without[e] }); len(left) > 0 {
-		// A process that takes over from this one removes what is called so.
-		temp := k.bodies.private(k.bodies.name + "-0" + partSuffix + compactSuffix)
-		out, entries, size, err := copyGroups(temp, f, left)
-		if err != nil {
-			return err
-		}
-		defer out.Close()
-		if err := seal(out, k.bodies.dir, renewedName(filepath.Base(path)), size, entries); err != nil {
-			return err
-		}
+	defer os.Remove(temp) // once it has its name there is nothing to remove
+	defer out.Close()
+	if err := seal(out, k.bodies.dir, renewedName(filepath.Base(path)), size, entries); err != nil {
+		return err
 	}
 	return removeTar(path)
 }
 
-// removeTar removes a tar file and its index, named without a suffix.
+// removeTar removes a tar file and its index, named without a suffix. The index goes first: one that is
+// missing shows others that the file was replaced.
 func removeTar(path string) error {
-	for _, suffix := range []string{".tar", ".idx"} {
+	for _, suffix := range []string{".idx", ".tar"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
