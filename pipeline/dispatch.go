@@ -282,7 +282,8 @@ func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err 
 		return false, fmt.Errorf("read the files of rows: %w", err)
 	}
 	more = true
-	batch := make([]host.Row[*task], 0, len(rows))
+	var wanted []host.Row[*task] // to be downloaded
+	var kept []*task
 	for _, row := range rows {
 		if more = d.maxRows == 0 || d.handed < d.maxRows; !more || h.ctx.Err() != nil {
 			break
@@ -302,34 +303,43 @@ func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err 
 			d.complete.complete(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
 			d.stats.Dispatched.Add(1)
 		case t.file == nil && finds(d.keeper, row.ID):
-			if !d.download(batch) {
-				d.complete.giveUp(t, false)
-				return false, nil
-			}
-			batch = batch[:0]
-			select {
-			case d.kept <- t:
-				d.stats.Dispatched.Add(1)
-			case <-d.life.draining.Done():
-				d.complete.giveUp(t, false)
-				return false, nil
-			}
+			kept = append(kept, t)
 		default:
-			batch = append(batch, host.Row[*task]{Host: fetch.Host(row.URL), URL: t.queueKey(), Value: t})
+			wanted = append(wanted, host.Row[*task]{Host: fetch.Host(row.URL), URL: t.queueKey(), Value: t})
 		}
 	}
-	return d.download(batch) && more && err == nil, err
+	ok := d.download(h, wanted)
+	return d.read(kept) && ok && more && err == nil, err
 }
 
-// download puts rows into the queue, and gives those up that it does not take any more. It reports whether it
-// took all of them.
-func (d *dispatcher) download(batch []host.Row[*task]) bool {
-	n, err := d.queue.AddAll(d.life.draining, batch)
-	d.stats.Dispatched.Add(int64(n))
-	for _, row := range batch[n:] {
+// download puts rows into the queue, and gives up those that the queue no longer takes, or all of a lease that
+// is lost. It is false when the run drains.
+func (d *dispatcher) download(h *leaseHandle, rows []host.Row[*task]) bool {
+	n, err := 0, error(nil)
+	if h.ctx.Err() == nil {
+		n, err = d.queue.AddAll(d.life.draining, rows)
+		d.stats.Dispatched.Add(int64(n))
+	}
+	for _, row := range rows[n:] {
 		d.complete.giveUp(row.Value, false)
 	}
 	return err == nil
+}
+
+// read hands on rows whose images are kept, and gives them up when the run drains, which makes it false.
+func (d *dispatcher) read(rows []*task) bool {
+	for i, t := range rows {
+		select {
+		case d.kept <- t:
+			d.stats.Dispatched.Add(1)
+		case <-d.life.draining.Done():
+			for _, t := range rows[i:] {
+				d.complete.giveUp(t, false)
+			}
+			return false
+		}
+	}
+	return true
 }
 
 // pendingIn counts the pending rows of leases.

@@ -124,11 +124,15 @@ type line struct {
 	closed  bool
 	stopped bool
 	room    int // rows that it takes before it is stopped
+	adds    int // calls that brought rows
 }
 
 func (q *line) AddAll(ctx context.Context, rows []host.Row[*task]) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(rows) > 0 {
+		q.adds++
+	}
 	for i, row := range rows {
 		if q.stopped && len(q.tasks) >= q.room || ctx.Err() != nil {
 			return i, errors.New("stopped")
@@ -424,6 +428,56 @@ func TestDispatchBusy(t *testing.T) {
 	})
 }
 
+// whileFinding does something whenever a row is looked for among those that are kept.
+type whileFinding struct {
+	*shelf
+	do func(id int64)
+}
+
+func (f whileFinding) Find(id int64) (int64, bool) {
+	f.do(id)
+	return f.shelf.Find(id)
+}
+
+// TestDispatchTogether: the rows of a page go into the queue together, also those around one that is kept.
+// When the lease is lost meanwhile, none of them does.
+func TestDispatchTogether(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		alone(t, func(t *testing.T, b *dispatchBench) {
+			c, s := b.claims, newShelf()
+			c.claims = [][]store.Lease{{c.shard(1, 3)}}
+			s.bodies[10_001] = Original{Body: []byte("kept")}
+			b.keeper = whileFinding{s, func(id int64) {
+				if h := b.leases.byID[1]; lost && id == 10_001 {
+					b.leases.lose(h)
+				}
+			}}
+			adds, want := 1, []int64{10_000, 10_002}
+			if lost {
+				adds, want = 0, nil
+			}
+			b.start()
+			if row := <-b.kept; row.row.ID != 10_001 {
+				t.Errorf("row %d is read", row.row.ID)
+			}
+			if err := b.end(t, Finished); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.line.ids(); b.line.adds != adds || !slices.Equal(got, want) {
+				t.Errorf("%v are in the queue by %d calls, want %v by %d", got, b.line.adds, want, adds)
+			}
+			if lost {
+				if row := <-b.done; row.row.ID != 10_000 || row.result != nil {
+					t.Errorf("%+v is given up", row)
+				}
+			}
+			if n := len(b.done); n > 0 {
+				t.Errorf("%d rows are completed", n)
+			}
+		})
+	}
+}
+
 // TestDispatchDrains: what is not handed out when the run drains stays pending.
 func TestDispatchDrains(t *testing.T) {
 	for _, keeps := range []bool{false, true} {
@@ -445,7 +499,7 @@ func TestDispatchDrains(t *testing.T) {
 			synctest.Wait()
 			want := []int64{10_001, 10_002}
 			if keeps {
-				want = []int64{10_000}
+				want = []int64{10_000, 10_001, 10_002}
 			}
 			for _, id := range want {
 				if row := <-b.done; row.result != nil || row.row.ID != id {
