@@ -83,7 +83,7 @@ func TestPostgresKeepsResults(t *testing.T) {
 }
 
 // killKeepers kills processes n times in each run of a job, or of the list's own job: the first one, and one
-// after a rescan. More follow where all of them were done before they were killed.
+// after a rescan. Further rescans follow as long as every run was through before its kill.
 func killKeepers(t *testing.T, job string, n int) {
 	s := fetchtest.New(pictures(t), 20*time.Millisecond)
 	defer s.Close()

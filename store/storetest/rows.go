@@ -400,8 +400,8 @@ func testResultFields(t *testing.T, target Target) {
 	b.equal(detectors, []string{"cascade/abc,shift=0.1", "cascade/other", "network/1", store.NoDetector})
 }
 
-// setOthers sets the fields that no result has, each in the first one to a value of its kind: one that no
-// result sets would not be missed.
+// setOthers gives the first result a value in each field that is empty in all of them: a store that loses such
+// a field would not be noticed.
 func setOthers(t *testing.T, results []store.Result) {
 	for f := range reflect.TypeFor[store.Result]().Fields() {
 		if slices.ContainsFunc(results, func(r store.Result) bool {
@@ -411,6 +411,8 @@ func setOthers(t *testing.T, results []store.Result) {
 		}
 		v := reflect.ValueOf(&results[0]).Elem().FieldByIndex(f.Index)
 		switch {
+		case f.Type == reflect.TypeFor[time.Duration]():
+			v.SetInt(int64(101 * time.Millisecond))
 		case v.CanInt():
 			v.SetInt(101)
 		case v.CanFloat():
