@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -74,5 +75,28 @@ func TestSealFails(t *testing.T) {
 			t.Errorf("%s: the row that is not done was kept", name)
 		}
 		ok(t, k.Close())
+	}
+}
+
+// TestDamagedWhileWritten: a file in which rows are missing that are done is not sealed without them.
+func TestDamagedWhileWritten(t *testing.T) {
+	dir, w := t.TempDir(), newWork(t, 3)
+	k := start(t, Options{Job: w.job, Bodies: dir})
+	body := drawn(t, "jpeg", 200, 150)
+	for id := int64(1); id <= 2; id++ {
+		w.keep(k, processed(body, "jpeg", nil, id))
+	}
+	_, err := k.Keep(t.Context(), processed(body, "jpeg", nil, 3))
+	ok(t, err)
+	ok(t, k.Drop([]int64{3}))
+	p := k.writer.parts[0]
+	ok(t, p.save())
+	_, err = p.file.WriteAt([]byte{0}, p.byID[2].at+10)
+	ok(t, err)
+	if err := k.Close(); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), p.file.Name()) {
+		t.Errorf("closed: %v", err)
+	}
+	if _, err := os.Stat(p.file.Name()); err != nil || len(files(t, dir)) > 0 {
+		t.Errorf("%v, %d files", err, len(files(t, dir)))
 	}
 }

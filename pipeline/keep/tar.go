@@ -319,9 +319,12 @@ func (w *writer) seal(p *part) (err error) {
 	}
 	size, entries := p.size, p.entries
 	if len(p.refused) > 0 {
-		groups, _, err := walk(p.file)
+		groups, end, err := walk(p.file)
 		if err != nil {
 			return err
+		}
+		if end < size {
+			return fmt.Errorf("%s, at or before byte %d: %w", p.file.Name(), end, errDamaged)
 		}
 		if p.file, entries, size, err = compact(p.file, groups, size, func(e entry, _ note) bool {
 			return !p.refused[e]
