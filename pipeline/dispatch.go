@@ -322,6 +322,7 @@ func (d *dispatcher) download(h *leaseHandle, rows []host.Row[*task]) bool {
 	}
 	for _, row := range rows[n:] {
 		d.complete.giveUp(row.Value, false)
+		d.handed--
 	}
 	return err == nil
 }

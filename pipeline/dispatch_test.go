@@ -471,8 +471,8 @@ func TestDispatchTogether(t *testing.T) {
 					t.Errorf("%+v is given up", row)
 				}
 			}
-			if n := len(b.done); n > 0 {
-				t.Errorf("%d rows are completed", n)
+			if n := len(b.done); n > 0 || b.handed != int64(len(want)+1) {
+				t.Errorf("%d rows are completed, %d count for --max-rows", n, b.handed)
 			}
 		})
 	}
