@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
+	"facescan/pipeline/keep"
 	"facescan/store"
 	"facescan/store/figures"
 )
@@ -60,6 +61,9 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, job store.Job,
 	s := store.Selection{OK: true}
 	if o.stale {
 		s.Except = detect.Equals(fingerprint)
+	}
+	if err := keep.TakeOver(ctx, job, log); err != nil {
+		return err
 	}
 	n, err := job.Retry(ctx, s)
 	if err != nil {

@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +33,8 @@ const (
 )
 
 // folder is a folder of a job, into which its processes write. Each process has a name there, the prefix of
-// the files that it alone writes, and a lock file that is locked as long as it lives.
+// the files that it alone writes, and a lock file that is locked as long as it lives. A folder may be used for
+// several kinds: a process has a name for each then.
 type folder struct {
 	kind, dir string
 	form      Form
@@ -62,14 +65,19 @@ type jobFolder struct {
 // foldersOf are the folders that the job wrote into. The settings hold their paths under "folder:KIND:TOKEN".
 func foldersOf(ctx context.Context, job store.Job) (out []jobFolder, err error) {
 	settings, err := job.Settings(ctx)
+	here := map[[2]string]bool{}
 	for key, dir := range settings {
 		if rest, ok := strings.CutPrefix(key, store.FolderSetting); ok {
 			kind, theirs, _ := strings.Cut(rest, ":")
 			is, err := token(dir)
 			out = append(out, jobFolder{kind, dir, err == nil && is == theirs, err})
+			here[[2]string{kind, dir}] = here[[2]string{kind, dir}] || err == nil && is == theirs
 		}
 	}
-	return out, err
+	// Of processes that began together in a new folder, each has registered a token.
+	return slices.DeleteFunc(out, func(f jobFolder) bool {
+		return !f.here && f.err == nil && here[[2]string{f.kind, f.dir}]
+	}), err
 }
 
 // openFolder opens a folder for writing, and claims it for the job if it is new. A folder with other
@@ -88,7 +96,7 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string,
 		return nil, err
 	}
 	for range nameTries {
-		f.name = time.Now().UTC().Format("20060102-150405-") + random(3)
+		f.name = time.Now().UTC().Format("20060102-150405-") + random(3) + nameSuffix(kind)
 		if f.lock, err = lockfile.Create(f.private(f.name + ".lock")); !errors.Is(err, fs.ErrExist) {
 			break
 		}
@@ -97,6 +105,29 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string,
 		return nil, err
 	}
 	return f, nil
+}
+
+// nameSuffix ends the names of processes in a folder of a kind.
+func nameSuffix(kind string) string {
+	if kind == ofBodies {
+		return "" // tar files are named after the process
+	}
+	return "-" + kind
+}
+
+// isOfKind reports whether a process that died wrote into a folder for this kind. Names without a suffix are
+// also those of the first release, whatever the kind: what such a process left shows what it was there for.
+func isOfKind(kind, dir, name string) (bool, error) {
+	for _, other := range []string{ofCrops, ofBlurred} {
+		if strings.HasSuffix(name, nameSuffix(other)) {
+			return kind == other, nil
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, hidden, name+stageSuffix)); !errors.Is(err, fs.ErrNotExist) {
+		return kind != ofBodies, err
+	}
+	parts, err := hiddenFiles(dir, name+"-*"+partSuffix)
+	return kind == ofBodies || len(parts) == 0, err
 }
 
 // nameTries is how many names are tried until one is free.
@@ -187,12 +218,13 @@ func random(bytes int) string {
 // private returns the path of an internal file.
 func (f *folder) private(name string) string { return filepath.Join(f.dir, hidden, name) }
 
-// close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, by which
-// other processes find it. Else that goes while it is locked: the lock may outlast closing, since a child that
-// is being started has all open files until it runs its program.
+// close leaves the folder. Files that could not be sealed, or placed, stay, and with them the lock file, by
+// which other processes find them. Else that goes while it is locked: the lock may outlast closing, since a
+// child that is being started has all open files until it runs its program.
 func (f *folder) close() error {
-	err := os.RemoveAll(f.private(f.name + stageSuffix))
-	if parts, _ := hiddenFiles(f.dir, f.name+"-*"+partSuffix); len(parts) == 0 {
+	parts, err := hiddenFiles(f.dir, f.name+"-*"+partSuffix)
+	_, staged := os.Lstat(f.stage())
+	if err == nil && len(parts) == 0 && errors.Is(staged, fs.ErrNotExist) {
 		if gone := os.Remove(f.lock.Name()); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}
@@ -200,9 +232,9 @@ func (f *folder) close() error {
 	return errors.Join(err, f.lock.Close())
 }
 
-// dead calls takeOver for each process that died in a folder, and removes its unfinished files. Only one
-// process does that at a time.
-func dead(dir, own string, takeOver func(name string) error) error {
+// dead calls takeOver for each process that died in a folder of a kind, and removes its unfinished files. Only
+// one process does that at a time.
+func dead(kind, dir, own string, takeOver func(name string) error) error {
 	locks, err := hiddenFiles(dir, "*.lock")
 	if err != nil {
 		return err
@@ -213,17 +245,23 @@ func dead(dir, own string, takeOver func(name string) error) error {
 			continue
 		}
 		err := lockfile.Take(lock, func([]int64) error {
+			if is, err := isOfKind(kind, dir, name); err != nil || !is {
+				return cmp.Or(err, errOtherKind)
+			}
 			if err := takeOver(name); err != nil {
 				return err
 			}
 			return os.RemoveAll(filepath.Join(dir, hidden, name+stageSuffix))
 		})
-		if err != nil {
+		if err != nil && err != errOtherKind {
 			return err
 		}
 	}
 	return nil
 }
+
+// errOtherKind leaves a dead process to those who open the folder for its kind.
+var errOtherKind = errors.New("it wrote files of another kind")
 
 // hiddenFiles are the paths of a folder's internal files whose names match a pattern.
 func hiddenFiles(dir, pattern string) ([]string, error) {

@@ -37,13 +37,17 @@ func writeIndex(path, temp string, entries []entry) error {
 			b = binary.LittleEndian.AppendUint64(b, uint64(v))
 		}
 	}
-	if err := os.WriteFile(temp, b, draft.FileMode); err != nil {
-		return err
+	err := os.WriteFile(temp, b, draft.FileMode)
+	if err == nil {
+		err = syncFile(temp)
 	}
-	if err := syncFile(temp); err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(temp, path+".idx")
 	}
-	return os.Rename(temp, path+".idx")
+	if err != nil {
+		_ = os.Remove(temp) // the first error is returned
+	}
+	return err
 }
 
 // tarFile is a tar file with its index.
@@ -74,14 +78,17 @@ func (l *archive) add(dir string) {
 	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{}})
 }
 
-// scan adds the new tar files.
+// scan adds the new tar files. A folder or file that cannot be read does not keep it from the others, and is
+// tried again by the next scan.
 func (l *archive) scan() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var errs []error
 	for _, s := range l.dirs {
 		info, err := os.Stat(s.dir)
 		if err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		if s.quiet && info.ModTime().Equal(s.changed) {
 			continue
@@ -89,7 +96,8 @@ func (l *archive) scan() error {
 		s.changed, s.quiet = info.ModTime(), time.Since(info.ModTime()) > 2*time.Second
 		entries, err := os.ReadDir(s.dir)
 		if err != nil {
-			return err
+			errs, s.quiet = append(errs, err), false
+			continue
 		}
 		for _, e := range entries {
 			base, ok := strings.CutSuffix(e.Name(), ".tar")
@@ -102,7 +110,8 @@ func (l *archive) scan() error {
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("index of %s.tar: %w", a.path, err)
+				errs, s.quiet = append(errs, fmt.Errorf("index of %s.tar: %w", a.path, err)), false
+				continue
 			}
 			s.known[base] = true
 			if a.n > 0 {
@@ -117,7 +126,7 @@ func (l *archive) scan() error {
 		reach = max(reach, a.max)
 		l.reach = append(l.reach, reach)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // inspect reads the first and last entry of the index. A missing or damaged index is rebuilt.

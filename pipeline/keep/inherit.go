@@ -18,7 +18,7 @@ import (
 
 // takeOver finishes the files of dead processes in a folder.
 func (k *Keeper) takeOver(kind, dir, own string) error {
-	return dead(dir, own, func(name string) error {
+	return dead(kind, dir, own, func(name string) error {
 		if kind == ofBodies {
 			defer k.rescan() // two that died may have kept the same row
 			return k.inherit(dir, name)

@@ -227,6 +227,26 @@ func (k *Keeper) TakeOver() error {
 	return nil
 }
 
+// TakeOver finishes what processes that died left in a job's folders, by the results that rows have: do it
+// before these are reopened.
+func TakeOver(ctx context.Context, job store.Job, log *slog.Logger) error {
+	k := &Keeper{o: Options{Job: job, Log: log}}
+	all, err := foldersOf(ctx, job)
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.here {
+			k.left = append(k.left, f)
+		}
+		if f.here && f.kind == ofBodies {
+			k.archive.add(f.dir)
+		}
+	}
+	k.rescan()
+	return k.TakeOver()
+}
+
 // Find implements pipeline.Keeper.
 func (k *Keeper) Find(id int64) (size int64, ok bool) {
 	if k.writer != nil {

@@ -435,11 +435,11 @@ func TestForgetAfterAFailure(t *testing.T) {
 	inTheWay := k.bodies.private(k.bodies.name + "-0001-renewed.idx.part")
 	k = start(t, o)
 	w.rescanned(k, 2, twoFaces...)
-	ok(t, os.Mkdir(inTheWay, draft.FolderMode))
+	ok(t, os.MkdirAll(filepath.Join(inTheWay, "stays"), draft.FolderMode))
 	if err := k.Close(); err == nil {
 		t.Fatal("it could write a file whose name is a folder's")
 	}
-	ok(t, os.Remove(inTheWay))
+	ok(t, os.RemoveAll(inTheWay))
 	if left := leftOver(t, dir); !slices.Equal(left, []string{k.bodies.name + renewSuffix}) {
 		t.Errorf("left over: %v", left)
 	}

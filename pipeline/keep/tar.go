@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -396,8 +397,13 @@ func (w *writer) decide(p *part) error {
 // seal ends a tar file of so many bytes and gives it its name, after its index has one. One without entries
 // is removed.
 func seal(f *os.File, dir, base string, size int64, entries []entry) error {
+	path := filepath.Join(dir, base)
 	if len(entries) == 0 {
-		return os.Remove(f.Name())
+		err := os.Remove(path + ".idx") // of one who died before the file had its name
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	if err := f.Truncate(size); err != nil {
 		return err
@@ -408,7 +414,6 @@ func seal(f *os.File, dir, base string, size int64, entries []entry) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, base)
 	if err := writeIndex(path, filepath.Join(dir, hidden, base+".idx.part"), entries); err != nil {
 		return err
 	}

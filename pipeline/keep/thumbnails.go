@@ -2,6 +2,7 @@ package keep
 
 import (
 	"context"
+	"errors"
 	"image"
 
 	"facescan/pipeline"
@@ -67,15 +68,13 @@ func (k *Keeper) keepThumbnails(ctx context.Context, jpeg []byte, class int, row
 	return nil
 }
 
-// galleries calls do for each folder of pictures that this run writes into.
+// galleries calls do for each folder of pictures that this run writes into, also after an error of another.
 func (k *Keeper) galleries(do func(p pictures, f *folder) error) error {
+	var errs []error
 	for _, f := range k.folders() {
-		if f.kind == ofBodies {
-			continue
-		}
-		if err := do(picturesOf(f.kind, f.dir), f); err != nil {
-			return full(err)
+		if f.kind != ofBodies {
+			errs = append(errs, do(picturesOf(f.kind, f.dir), f))
 		}
 	}
-	return nil
+	return full(errors.Join(errs...))
 }
