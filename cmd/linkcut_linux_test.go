@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/store/storetest/namespace"
 )
 
 // inNamespace marks the process that lives in a network of its own.
@@ -25,12 +26,7 @@ func ownNetwork(t *testing.T) bool {
 	}
 	c := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
 	c.Env = append(os.Environ(), inNamespace+"=1", beMain+"=")
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() != 0 {
-		c.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
+	namespace.Own(c, syscall.CLONE_NEWNET)
 	out, err := c.CombinedOutput()
 	if c.ProcessState == nil {
 		t.Fatalf("a network of its own: %v; run as root, or allow user namespaces: sysctl "+

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/store/storetest/namespace"
 )
 
 // TestPublishNoRoom publishes to a file system that is too small: the run does its rows and ends with the
@@ -40,12 +41,7 @@ func TestPublishNoRoom(t *testing.T) {
 		"--progress", "none", "--fetchers", "8",
 		"--detector", "none")
 	c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() != 0 {
-		c.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
+	namespace.Own(c, syscall.CLONE_NEWNS)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -65,10 +65,18 @@ type Publisher struct {
 	rows  string          // rowsSetting as it was published last
 }
 
-// wrap says what an error is about.
+// wrap says what an error is about, and where to make room if there is none.
 func (p *Publisher) wrap(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
+	}
+	if full := errors.Is(err, store.ErrFull); full || draft.Full(err) {
+		place := p.Dir
+		if full { // the disk of the job, on which segments are made
+			place = filepath.Dir(p.Job.Path())
+		}
+		err = fmt.Errorf("%w: make room in %s, then run the same command again; the job itself has all rows",
+			err, place)
 	}
 	return fmt.Errorf("publish to %s: %w", p.Dir, err)
 }
@@ -106,10 +114,6 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	}
 	if held && err == nil {
 		err = p.fold(ctx, toFold)
-	}
-	if draft.Full(err) {
-		err = fmt.Errorf("%w: make room in %s, then run the same command again; the job itself has all rows",
-			err, p.Dir)
 	}
 	return p.wrap(err)
 }
@@ -271,7 +275,8 @@ func (p *Publisher) settings(known map[string]bool) map[string]string {
 
 // folder makes a temporary one beside the job.
 func (p *Publisher) folder() (*draft.Draft, error) {
-	return draft.CreateFolder(p.Job.Path() + ".segments")
+	folder, err := draft.CreateFolder(p.Job.Path() + ".segments")
+	return folder, local(err)
 }
 
 // takeIn takes the rows of all segments into the job, and returns how many of these are done.
@@ -478,5 +483,8 @@ func (p *Publisher) write(ctx context.Context, path string, f File, page []store
 	rows = wholeRows(sources, settings)
 	settings = settingsOf(settings)
 	settings[store.MergeSetting], settings[rowsSetting] = "done", rows
-	return last, rows, more, out.Set(ctx, settings)
+	if err := out.Set(ctx, settings); err != nil {
+		return 0, "", false, err
+	}
+	return last, rows, more, sqlite.CloseWhole(ctx, out)
 }

@@ -274,7 +274,10 @@ func build(ctx context.Context, path string, segments []*opened, lists []list) (
 	if node, err := store.ParseNode(settings[store.NodeSetting]); err == nil && whole {
 		own[store.MergePartsSetting] = store.Nodes{node}.String()
 	}
-	return job.Set(ctx, own)
+	if err := job.Set(ctx, own); err != nil {
+		return err
+	}
+	return sqlite.CloseWhole(ctx, job)
 }
 
 // shardSize of segments, in which nothing is ever claimed.

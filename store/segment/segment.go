@@ -196,7 +196,7 @@ func fetch(ctx context.Context, dir string, f File, to string) (path string, err
 	if err == nil {
 		defer in.Close()
 		path = filepath.Join(to, f.Name)
-		err = copyTo(ctx, in, path)
+		err = local(copyTo(ctx, in, path))
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESTALE) {
 		if _, e := os.Stat(dir); e == nil {
@@ -204,6 +204,14 @@ func fetch(ctx context.Context, dir string, f File, to string) (path string, err
 		}
 	}
 	return path, err
+}
+
+// local marks an error for a full disk as one of the disk that segments are made on, not of the folder.
+func local(err error) error {
+	if draft.Full(err) {
+		return fmt.Errorf("%w (%w)", store.ErrFull, err)
+	}
+	return err
 }
 
 func copyTo(ctx context.Context, in io.Reader, path string) error {

@@ -140,7 +140,7 @@ func Create(ctx context.Context, path string) (store.Job, error) {
 	if err != nil {
 		return nil, wrap(doing, err)
 	}
-	if err := j.Close(); err != nil { // moves everything into the file itself
+	if err := j.closeWhole(ctx); err != nil {
 		return nil, wrap(doing, err)
 	}
 	crashPoint("create")
@@ -316,6 +316,17 @@ func (j *job) migrate(ctx context.Context) error {
 }
 
 func (j *job) Path() string { return j.path }
+
+// CloseWhole closes a job whose file is to be copied or renamed without what is beside it. It is an error if
+// the file does not have everything, for which a full disk has no room: Close would leave the rest in the WAL.
+func CloseWhole(ctx context.Context, of store.Job) error {
+	j := of.(*job)
+	return wrap("write "+j.path, j.closeWhole(ctx))
+}
+
+func (j *job) closeWhole(ctx context.Context) error {
+	return errors.Join(j.writer.emptyWAL(ctx), j.Close())
+}
 
 // Close moves what is in the WAL into the file, unless another process is at work on it.
 func (j *job) Close() error {

@@ -297,3 +297,33 @@ func TestWALStaysBounded(t *testing.T) {
 		t.Errorf("the WAL has %d bytes before a reader, %d with it, %d after", before, held, after)
 	}
 }
+
+// TestCloseWhole closes jobs that are to be copied. If the job is being read, that is an error, since a part
+// of it stays beside its file.
+func TestCloseWhole(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	path := target.Create(t)
+	j, err := Open(ctx, path)
+	ok(t, err)
+	ok(t, j.Set(ctx, map[string]string{"a": "b"}))
+	ok(t, CloseWhole(ctx, j))
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the WAL: %v", err)
+	}
+	j, err = Open(ctx, path)
+	ok(t, err)
+	reading, err := Open(ctx, path)
+	ok(t, err)
+	defer reading.Close()
+	err = reading.(*job).view(ctx, func(x tx) error {
+		if _, err := readSettings(x); err != nil {
+			return err
+		}
+		ok(t, j.Set(ctx, map[string]string{"a": "c"}))
+		return CloseWhole(ctx, j)
+	})
+	if err == nil || !strings.HasPrefix(err.Error(), "write "+path+": another program is reading") {
+		t.Errorf("while it is read: %v", err)
+	}
+}

@@ -296,6 +296,21 @@ func (w *writer) patiently(ctx context.Context, text string) error {
 	}
 }
 
+// emptyWAL moves what is in the WAL into the file. It is an error if anything stays in the WAL.
+func (w *writer) emptyWAL(ctx context.Context) error {
+	end, err := w.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	var busy, pages, moved int
+	err = w.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	if err == nil && busy != 0 {
+		err = errors.New("another program is reading the file, so its WAL cannot be emptied")
+	}
+	return err
+}
+
 func (w *writer) fillIn(text string) string { return w.names.Replace(text) }
 
 // prepared is where every statement passes.
