@@ -41,9 +41,8 @@ func (p *Publisher) fold(ctx context.Context, choose func([]File) []File) error 
 	if err != nil {
 		return err
 	}
-	next := highest(files) + 1
 	files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
-	return p.replace(ctx, choose(files), next)
+	return p.replace(ctx, choose(files))
 }
 
 // FoldAll puts one segment in the place of all that the job's part has, and removes unfinished ones, so that
@@ -64,8 +63,8 @@ func (p *Publisher) FoldAll(ctx context.Context) error {
 	return p.wrap(err)
 }
 
-// replace puts one segment, with this number, in the place of several.
-func (p *Publisher) replace(ctx context.Context, files []File, next int64) error {
+// replace puts one segment in the place of several.
+func (p *Publisher) replace(ctx context.Context, files []File) error {
 	if len(files) == 0 {
 		return nil
 	}
@@ -86,11 +85,10 @@ func (p *Publisher) replace(ctx context.Context, files []File, next int64) error
 	if err := build(ctx, path, segments, listsOf(segments)); err != nil {
 		return err
 	}
-	f := newFile(p.List, p.Node, next)
-	if err := ship(ctx, path, p.Dir, f.Name); err != nil {
+	f := newFile(p.List, p.Node, p.number+1)
+	if err := p.ship(ctx, path, f); err != nil {
 		return err
 	}
-	p.known[f.Name] = true
 	left := maps.Clone(p.known)
 	for _, old := range files {
 		delete(left, old.Name)

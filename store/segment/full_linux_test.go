@@ -12,8 +12,8 @@ import (
 	"facescan/store/storetest/namespace"
 )
 
-// TestNoRoomBesideTheJob publishes and folds with more room beside the job at each try, until there is enough:
-// an error says where to make room, and what is published stays whole.
+// TestNoRoomBesideTheJob publishes and folds with more room beside the job at each try, until there is
+// enough: an error says where to make room, and what is published stays whole.
 func TestNoRoomBesideTheJob(t *testing.T) {
 	small := namespace.SmallDisk(t, 2<<20)
 	if small == "" {

@@ -35,28 +35,22 @@ func OpenParts(ctx context.Context, dir, beside string,
 			err = errors.Join(fmt.Errorf("%s: %w", dir, err), p.Close())
 		}
 	}()
-	files, err := List(dir)
+	parts, err := listParts(dir)
 	if err != nil {
 		return p, err
 	}
-	if len(files) == 0 {
+	if len(parts) == 0 {
 		return p, errors.New("there are no segments in this folder, as facescan run --publish makes them")
 	}
-	done := map[string]bool{}
-	for _, f := range files {
-		name := part(f.List, f.Node)
-		if done[name] {
-			continue
-		}
-		done[name] = true
-		if err := p.open(ctx, dir, f, same); err != nil {
+	for _, part := range parts {
+		if err := p.open(ctx, dir, part, same); err != nil {
 			return p, err
 		}
 	}
 	return p, nil
 }
 
-// open puts the parts together that are called as a segment is.
+// open puts the parts together that are called alike.
 func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b store.Source) bool) error {
 	segments, err := openPart(ctx, dir, like.List, like.Node, p.folder.Name())
 	if err != nil {
@@ -75,7 +69,7 @@ func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b 
 			}
 		}
 		segments = others
-		name := fmt.Sprintf("%s.%d.db", part(like.List, like.Node), len(p.Jobs))
+		name := fmt.Sprintf("%s.%d.db", like.part(), len(p.Jobs))
 		path := filepath.Join(p.folder.Name(), name)
 		lists := listsOf(mine)
 		err := build(ctx, path, mine, lists)
@@ -87,7 +81,7 @@ func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b 
 		if err != nil {
 			return err
 		}
-		called := filepath.Join(dir, part(like.List, like.Node))
+		called := filepath.Join(dir, like.part())
 		p.Jobs = append(p.Jobs, publishedPart{job, called, dir, isRead(lists)})
 	}
 	return nil

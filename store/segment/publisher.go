@@ -59,10 +59,11 @@ type Publisher struct {
 	// position; ok is false if it is another list.
 	Match func(ctx context.Context, s store.Source) (name string, ok bool, err error)
 
-	mu    sync.Mutex
-	lock  *os.File        // held while this process publishes for the job
-	known map[string]bool // segments whose rows are in the job
-	rows  string          // rowsSetting as it was published last
+	mu     sync.Mutex
+	lock   *os.File        // held while this process publishes for the job
+	known  map[string]bool // segments whose rows are in the job
+	number int64           // the highest of segments that were seen
+	rows   string          // rowsSetting as it was published last
 }
 
 // wrap says what an error is about, and where to make room if there is none.
@@ -211,6 +212,8 @@ func (p *Publisher) begin(ctx context.Context) (err error) {
 	p.rows = settings[rowsSetting]
 	for _, name := range known {
 		p.known[name] = true
+		f, _ := parse(name)
+		p.number = max(p.number, f.number())
 	}
 	files, err := p.list()
 	if err != nil {
@@ -259,7 +262,20 @@ func (p *Publisher) begin(ctx context.Context) (err error) {
 func (p *Publisher) job() store.Publishable { return p.Job.(store.Publishable) }
 
 // list returns the segments of the part; other lists of its name may be among them.
-func (p *Publisher) list() ([]File, error) { return listPart(p.Dir, p.List, p.Node) }
+func (p *Publisher) list() ([]File, error) {
+	files, err := listPart(p.Dir, p.List, p.Node)
+	p.number = max(p.number, highest(files))
+	return files, err
+}
+
+// ship puts a finished file into the folder as a segment.
+func (p *Publisher) ship(ctx context.Context, from string, f File) error {
+	err := ship(ctx, from, p.Dir, f.Name)
+	if err == nil {
+		p.known[f.Name], p.number = true, f.number()
+	}
+	return err
+}
 
 // settings are those of the job that tell what is published, in these segments.
 func (p *Publisher) settings(known map[string]bool) map[string]string {
@@ -371,8 +387,7 @@ func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	files, err := p.list()
-	if err != nil {
+	if _, err := p.list(); err != nil { // for the highest number
 		return false, err
 	}
 	folder, err := p.folder()
@@ -380,16 +395,16 @@ func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	defer folder.Discard()
-	f := newFile(p.List, p.Node, highest(files)+1)
+	f := newFile(p.List, p.Node, p.number+1)
 	path := filepath.Join(folder.Name(), "segment.db")
 	last, rows, more, err := p.write(ctx, path, f, first, last)
 	if err != nil {
 		return false, err
 	}
-	if err := ship(ctx, path, p.Dir, f.Name); err != nil {
+	if err := p.ship(ctx, path, f); err != nil {
 		return false, err
 	}
-	p.known[f.Name], p.rows = true, rows
+	p.rows = rows
 	return more, p.job().DropChanges(ctx, last, p.settings(p.known))
 }
 

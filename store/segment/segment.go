@@ -12,8 +12,8 @@
 //
 // Each row of a segment carries its publication: NUMBER and RANDOM of the segment it was first written to. Of
 // several versions of a row the one with the highest publication counts, whether it is done or pending.
-// NUMBER is one above the highest that is in the folder, so that it grows with everything its writer has
-// seen, as a Lamport clock does.
+// NUMBER is one above the highest that its writer has seen, as in a Lamport clock, whether or not that
+// segment is still in the folder.
 //
 // Two processes may publish the same part at the same time, such as one on a node that was given up and its
 // successor. Their names differ by RANDOM, neither replaces a file of the other, and each row has one order
@@ -30,7 +30,8 @@
 //
 // Eight segments of about one size are replaced by one: it is written first, then those that it contains are
 // removed. Since rows keep their publications, it does not matter which segments are folded, or by whom. A
-// row is copied once for each eightfold growth of the part. A reader that misses a listed file lists again.
+// row is copied once for each eightfold growth of the part. A reader lists a part until two lists agree, and
+// again when a listed file is missing.
 package segment
 
 import (
@@ -74,6 +75,8 @@ type File struct {
 const randomBits = 32
 
 func (f File) number() int64 { return f.Publication >> randomBits }
+
+func (f File) part() string { return part(f.List, f.Node) }
 
 // part is what the names of a part's segments begin with.
 func part(list string, node store.Node) string {
@@ -119,7 +122,8 @@ func newFile(list string, node store.Node, number int64) File {
 	return f
 }
 
-// List returns the segments in a folder, of all parts. It removes what writers left there that died long ago.
+// List returns the segments in a folder, of all parts; some that are replaced meanwhile may be missing, with
+// those in their place. It removes what writers left there that died long ago.
 func List(dir string) (files []File, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -176,8 +180,38 @@ func cleanPart(dir, list string, node store.Node) error {
 
 // listPart returns the segments in a folder that are called after one part.
 func listPart(dir, list string, node store.Node) ([]File, error) {
-	files, err := List(dir)
-	return slices.DeleteFunc(files, func(f File) bool { return f.List != list || f.Node != node }), err
+	return settled(dir, func(files []File) []File {
+		return slices.DeleteFunc(files, func(f File) bool { return f.List != list || f.Node != node })
+	})
+}
+
+// listParts returns the parts that a folder has segments of, as files without names.
+func listParts(dir string) ([]File, error) {
+	return settled(dir, func(files []File) []File {
+		for i, f := range files {
+			files[i] = File{List: f.List, Node: f.Node}
+		}
+		slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.part(), b.part()) })
+		return slices.Compact(files)
+	})
+}
+
+// settled lists a folder until two lists in a row have the same of what is chosen. A list alone may have
+// neither a segment nor the one that takes its place while the folder is read.
+func settled(dir string, choose func([]File) []File) ([]File, error) {
+	var before []File
+	for try := range tries {
+		files, err := List(dir)
+		if err != nil {
+			return nil, err
+		}
+		if files = choose(files); try > 0 && slices.Equal(files, before) {
+			return files, nil
+		}
+		before = files
+	}
+	return nil, fmt.Errorf("the segments in %s changed each time that they were listed: run the same command "+
+		"again", dir)
 }
 
 // IsFolder reports whether a path is a folder, which may have segments.
