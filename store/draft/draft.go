@@ -31,11 +31,13 @@ const (
 	FolderMode fs.FileMode = 0o700
 )
 
+// Longest is how many bytes of a name its drafts repeat, as names end at 255.
+const Longest = 200
+
 const (
 	suffix     = ".part"
-	randomSize = 8   // bytes
-	longest    = 200 // bytes of a name that its drafts repeat, as names end at 255
-	tries      = 10  // to make a draft, in spite of those who clean up
+	randomSize = 8  // bytes
+	tries      = 10 // to make a draft, in spite of those who clean up
 )
 
 // Draft is a file or folder that is not finished.
@@ -122,7 +124,7 @@ func (e noFolderError) Unwrap() error { return fs.ErrNotExist }
 // prefix is what the drafts of a path begin with.
 func prefix(path string) string {
 	base := filepath.Base(path)
-	return filepath.Join(filepath.Dir(path), "."+base[:min(len(base), longest)]+".")
+	return filepath.Join(filepath.Dir(path), "."+base[:min(len(base), Longest)]+".")
 }
 
 // named makes an error one about the file that the user knows.

@@ -42,11 +42,15 @@ func (p *Publisher) fold(ctx context.Context, choose func([]File) []File) error 
 		return err
 	}
 	files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
-	return p.replace(ctx, choose(files))
+	if err = p.replace(ctx, choose(files)); errors.Is(err, errMissing) {
+		return nil // folded by another process: what is left is folded next time
+	}
+	return err
 }
 
 // FoldAll puts one segment in the place of all that the job's part has, and removes unfinished ones, so that
-// nothing is left of earlier versions of rows.
+// nothing is left of earlier versions of rows. What other processes publish or fold meanwhile is taken in,
+// and folded, too.
 func (p *Publisher) FoldAll(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,13 +58,44 @@ func (p *Publisher) FoldAll(ctx context.Context) error {
 	if err == nil && !held {
 		err = errors.New("another process publishes this job: stop it, then run the same command again")
 	}
-	if err == nil {
-		err = p.fold(ctx, func(all []File) []File { return all })
+	for try, whole := 0, false; err == nil && !whole; try++ {
+		if whole, err = p.foldAll(ctx); err == nil && !whole && try == tries {
+			err = errors.New("other processes publish the same rows all the time: stop them, then run the " +
+				"same command again")
+		}
 	}
 	if err == nil {
 		err = cleanPart(p.Dir, p.List, p.Node)
 	}
 	return p.wrap(err)
+}
+
+// foldAll puts one segment in the place of all that are known, and reports whether the folder has no others
+// of the list.
+func (p *Publisher) foldAll(ctx context.Context) (whole bool, err error) {
+	files, err := p.list()
+	if err != nil {
+		return false, err
+	}
+	isNew := func(f File) bool { return !p.known[f.Name] && !p.others[f.Name] }
+	if slices.ContainsFunc(files, isNew) {
+		if err = p.begin(ctx); err == nil {
+			err = p.publishAll(ctx)
+		}
+		return false, err
+	}
+	files = slices.DeleteFunc(files, func(f File) bool { return p.others[f.Name] })
+	if err = p.replace(ctx, files); errors.Is(err, errMissing) {
+		if err = p.checkFolder(ctx); err == nil {
+			err = p.publishAll(ctx)
+		}
+		return false, err
+	}
+	if err != nil {
+		return false, err
+	}
+	files, err = p.list()
+	return !slices.ContainsFunc(files, isNew), err
 }
 
 // replace puts one segment in the place of several.
@@ -74,9 +109,6 @@ func (p *Publisher) replace(ctx context.Context, files []File) error {
 	}
 	defer folder.Discard()
 	segments, err := openAll(ctx, p.Dir, files, folder.Name())
-	if errors.Is(err, errMissing) { // folded by another process: what is left is folded next time
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	"facescan/store/storetest/must"
 )
 
-// TestListWhileFolded lists a part whose one segment is replaced meanwhile, each time at another moment: it is
-// never without one.
+// TestListWhileFolded lists a part whose one segment is replaced meanwhile, each time at another moment: it
+// is never without one.
 func TestListWhileFolded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

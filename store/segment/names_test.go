@@ -7,9 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"facescan/store"
+	"facescan/store/draft"
 	"facescan/store/storetest/must"
 )
 
@@ -134,5 +137,44 @@ func TestListPart(t *testing.T) {
 	}
 	if all := names(t, dir); len(all) != len(want) {
 		t.Errorf("there are %v, want %v", all, want)
+	}
+}
+
+// TestCutNames has what dead writers left of lists with long names: FoldAll removes what is of the part, and
+// listing what is old.
+func TestCutNames(t *testing.T) {
+	for _, n := range []int{165, 172, 180, 190, 199, 200, 220} {
+		for _, old := range []bool{false, true} {
+			dir := t.TempDir()
+			w := newWriter(t, dir)
+			w.List = strings.Repeat("x", n)
+			w.do(1, 1)
+			must.OK(t, w.Publish(t.Context()))
+			put := func(name string) string {
+				path := filepath.Join(dir, "."+name[:min(len(name), draft.Longest)]+".0123456789abcdef.part")
+				must.OK(t, os.WriteFile(path, nil, 0o600))
+				if old {
+					must.OK(t, os.Chtimes(path, time.Time{}, time.Now().Add(-2*stale)))
+				}
+				return path
+			}
+			mine := put(newFile(w.List, store.Node{}, 9).Name)
+			other := put(newFile("y"+w.List[1:], store.Node{}, 9).Name)
+			export := put(strings.Repeat("x", 150) + strings.Repeat("-", 50))
+			if old && n < draft.Longest-10 {
+				must.Get(List(dir))(t)
+			} else {
+				must.OK(t, w.FoldAll(t.Context()))
+			}
+			if _, err := os.Lstat(mine); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%d, old %v: %s is left", n, old, mine)
+			}
+			_, err := os.Lstat(other)
+			if gone := errors.Is(err, fs.ErrNotExist); gone != (old && n < draft.Longest) {
+				t.Errorf("%d, old %v: that of the other list: %v", n, old, err)
+			}
+			_, err = os.Lstat(export)
+			must.OK(t, err)
+		}
 	}
 }

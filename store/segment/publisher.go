@@ -62,6 +62,7 @@ type Publisher struct {
 	mu     sync.Mutex
 	lock   *os.File        // held while this process publishes for the job
 	known  map[string]bool // segments whose rows are in the job
+	others map[string]bool // segments of another list of this name
 	number int64           // the highest of segments that were seen
 	rows   string          // rowsSetting as it was published last
 }
@@ -110,8 +111,8 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	held, err := p.attach(ctx)
-	for more := held; more && err == nil; {
-		more, err = p.publish(ctx)
+	if held && err == nil {
+		err = p.publishAll(ctx)
 	}
 	if held && err == nil {
 		err = p.fold(ctx, toFold)
@@ -208,7 +209,7 @@ func (p *Publisher) begin(ctx context.Context) (err error) {
 	begun := settings[knownSetting] != ""
 	// damaged: all is taken in, and published, again
 	_ = json.Unmarshal([]byte(settings[knownSetting]), &known)
-	p.known = map[string]bool{}
+	p.known, p.others = map[string]bool{}, map[string]bool{}
 	p.rows = settings[rowsSetting]
 	for _, name := range known {
 		p.known[name] = true
@@ -315,6 +316,8 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 		}
 		if is {
 			mine = append(mine, o)
+		} else {
+			p.others[o.file.Name] = true
 		}
 	}
 	if len(mine) == 0 {
@@ -373,6 +376,15 @@ func (p *Publisher) isMine(ctx context.Context, o *opened) (bool, error) {
 	}
 	_, ok, err := p.Match(ctx, o.sources[0])
 	return ok, err
+}
+
+// publishAll writes what changed.
+func (p *Publisher) publishAll(ctx context.Context) error {
+	for {
+		if more, err := p.publish(ctx); !more || err != nil {
+			return err
+		}
+	}
 }
 
 // publish writes one segment of what changed, and reports whether there may be more.

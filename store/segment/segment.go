@@ -149,21 +149,40 @@ func List(dir string) (files []File, err error) {
 
 // removeStale removes an unfinished segment whose writer is dead.
 func removeStale(dir string, e fs.DirEntry) {
-	if f, ok := unfinished(e); ok {
+	name, ok := unfinished(e)
+	if _, whole := parse(name); whole || ok && len(name) == draft.Longest && cutName.MatchString(name) {
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > stale {
-			draft.Clean(filepath.Join(dir, f.Name))
+			draft.Clean(filepath.Join(dir, name))
 		}
 	}
 }
 
-// unfinished is the segment that the draft in a folder's entry is to become.
-func unfinished(e fs.DirEntry) (f File, ok bool) {
+// unfinished is the name that the draft in a folder's entry is to get, cut to draft.Longest.
+func unfinished(e fs.DirEntry) (name string, ok bool) {
 	name, isPart := strings.CutSuffix(strings.TrimPrefix(e.Name(), "."), ".part")
 	i := strings.LastIndexByte(name, '.')
 	if !isPart || i < 0 {
-		return f, false
+		return "", false
 	}
-	return parse(name[:i])
+	return name[:i], true
+}
+
+// behindPart is what follows the part in the name of a segment, cut at any place.
+const behindPart = `\d{0,10}(-[0-9a-f]{0,8}(\.[.a-z]*)?)?$`
+
+var (
+	cutName = regexp.MustCompile(`^.+\.` + behindPart)
+	cutEnd  = regexp.MustCompile(`^` + behindPart)
+)
+
+// isOf reports whether a name, which may be cut, is that of a segment of a part.
+func isOf(name, list string, node store.Node) bool {
+	if f, ok := parse(name); ok || len(name) != draft.Longest {
+		return ok && f.List == list && f.Node == node
+	}
+	start := part(list, node) + "."
+	end, ok := strings.CutPrefix(name, start[:min(len(start), draft.Longest)])
+	return ok && cutEnd.MatchString(end)
 }
 
 // cleanPart removes the unfinished segments of a part whose writers are dead, however young. On a file system
@@ -171,8 +190,8 @@ func unfinished(e fs.DirEntry) (f File, ok bool) {
 func cleanPart(dir, list string, node store.Node) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if f, ok := unfinished(e); ok && f.List == list && f.Node == node {
-			draft.Clean(filepath.Join(dir, f.Name))
+		if name, ok := unfinished(e); ok && isOf(name, list, node) {
+			draft.Clean(filepath.Join(dir, name))
 		}
 	}
 	return err
