@@ -143,9 +143,9 @@ func forgetBodies(dir string, ids []int64) error {
 	}
 	for _, path := range paths {
 		a := &tarFile{path: strings.TrimSuffix(path, ".tar")}
-		has, err := a.hasAny(ids)
-		if err == nil && has {
-			err = a.forget(dir, ids)
+		known, err := a.those(ids)
+		if err == nil && len(known) > 0 {
+			err = a.forget(dir, ids, known)
 		}
 		if err != nil {
 			return fmt.Errorf("%s.tar: %w", a.path, err)
@@ -154,25 +154,26 @@ func forgetBodies(dir string, ids []int64) error {
 	return nil
 }
 
-// hasAny reports whether a tar file has bytes of any of the rows, by its index.
-func (a *tarFile) hasAny(ids []int64) (bool, error) {
+// those returns the entries of some rows that are in a tar file, by its index.
+func (a *tarFile) those(ids []int64) (entries []entry, err error) {
 	if err := a.inspect(); err != nil {
-		return false, err
+		return nil, err
 	}
 	first, _ := slices.BinarySearch(ids, a.min)
 	if a.n == 0 || first == len(ids) || ids[first] > a.max {
-		return false, nil
+		return nil, nil
 	}
-	have, err := a.ids()
-	return slices.ContainsFunc(have, func(id int64) bool {
-		_, found := slices.BinarySearch(ids, id)
-		return found
+	entries, err = a.entries()
+	return slices.DeleteFunc(entries, func(e entry) bool {
+		_, found := slices.BinarySearch(ids, e.id)
+		return !found
 	}), err
 }
 
 // forget puts a tar file without the rows in the place of one that has them. The new one is whole and synced
-// before it has its name; its index goes first, since one that is missing is made from the file.
-func (a *tarFile) forget(dir string, ids []int64) error {
+// before it has its name; its index goes first, since one that is missing is made from the file. No checksum
+// covers the id in an entry: the entries that the index knows of the rows must all be among those removed.
+func (a *tarFile) forget(dir string, ids []int64, known []entry) error {
 	in, err := os.Open(a.path + ".tar")
 	if err != nil {
 		return err
@@ -180,8 +181,10 @@ func (a *tarFile) forget(dir string, ids []int64) error {
 	defer in.Close()
 	base := filepath.Base(a.path)
 	temp := filepath.Join(dir, hidden, base+forgetSuffix)
-	out, entries, size, err := rewrite(temp, in, func(_ entry, n note) bool {
+	gone := map[entry]bool{}
+	out, entries, size, err := rewrite(temp, in, func(e entry, n note) bool {
 		_, found := slices.BinarySearch(ids, n.ID)
+		gone[e] = found
 		return !found
 	})
 	if err != nil {
@@ -189,6 +192,11 @@ func (a *tarFile) forget(dir string, ids []int64) error {
 	}
 	defer os.Remove(temp) // once it has its name there is nothing to remove
 	defer out.Close()
+	for _, e := range known {
+		if !gone[e] {
+			return damagedTar(e.at+e.size, errDamaged)
+		}
+	}
 	if _, err = out.WriteAt(make([]byte, trailer), size); err == nil {
 		err = out.Sync()
 	}

@@ -99,7 +99,13 @@ func TestWalk(t *testing.T) {
 // FuzzWalk reads any bytes as a tar file: every entry that is listed is within it and reads, or is reported
 // to be damaged.
 func FuzzWalk(f *testing.F) {
-	f.Add(sample(f))
+	whole := sample(f)
+	f.Add(whole)
+	for _, at := range []int{0, 2048, 2560, 3584, 6144, 7000} {
+		b := slices.Clone(whole)
+		b[at] ^= 1
+		f.Add(b)
+	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(t.TempDir(), "x")
@@ -121,6 +127,19 @@ func FuzzWalk(f *testing.F) {
 			}
 			if o, _, err := parse(b[e.at : e.at+e.size]); err == nil && int64(len(o.Body)) > e.size {
 				t.Fatalf("entry %+v has a body of %d bytes", e, len(o.Body))
+			}
+		}
+		more, last, lost, err := salvage(file, int64(len(b)))
+		if err != nil || last < end || last > int64(len(b)) || lost < 0 || lost > int64(len(b)) {
+			t.Fatalf("whole entries end at %d, all at %d of %d; %d lost, %v", end, last, len(b), lost, err)
+		}
+		all := entriesOf(more)
+		if len(all) < len(entries) || !slices.Equal(all[:len(entries)], entries) {
+			t.Fatalf("%v, then %v", entries, all)
+		}
+		for _, e := range all {
+			if _, _, err := parse(b[e.at : e.at+e.size]); err != nil {
+				t.Fatalf("entry %+v: %v", e, err)
 			}
 		}
 	})

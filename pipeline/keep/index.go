@@ -129,7 +129,8 @@ func (l *archive) scan() error {
 	return errors.Join(errs...)
 }
 
-// inspect reads the first and last entry of the index. A missing or damaged index is rebuilt.
+// inspect reads the first and last entry of the index. A missing or damaged index is rebuilt, with all rows
+// that can be found; bodies are verified when they are read.
 func (a *tarFile) inspect() error {
 	for again := false; ; again = true {
 		f, err := os.Open(a.path + ".idx")
@@ -144,7 +145,7 @@ func (a *tarFile) inspect() error {
 		if err != nil {
 			return err
 		}
-		groups, _, err := walk(t)
+		groups, _, _, err := salvage(t, 0)
 		_ = t.Close()
 		if err == nil {
 			err = writeIndex(a.path, filepath.Join(filepath.Dir(a.path), hidden,
@@ -183,8 +184,8 @@ func (a *tarFile) bounds(f *os.File) error {
 	return err
 }
 
-// ids are the ids in the index, each once.
-func (a *tarFile) ids() (ids []int64, err error) {
+// entries are all that are in the index.
+func (a *tarFile) entries() (entries []entry, err error) {
 	f, err := os.Open(a.path + ".idx")
 	if err != nil {
 		return nil, err
@@ -198,9 +199,9 @@ func (a *tarFile) ids() (ids []int64, err error) {
 		if err != nil {
 			return nil, err
 		}
-		ids = append(ids, e.id)
+		entries = append(entries, e)
 	}
-	return slices.Compact(ids), nil
+	return entries, nil
 }
 
 func entryAt(f *os.File, i int) (entry, error) {

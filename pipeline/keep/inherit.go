@@ -1,12 +1,12 @@
 package keep
 
 import (
-	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,7 +94,7 @@ func (k *Keeper) inheritPart(dir, path string) error {
 		return err
 	}
 	defer func() { f.Close() }()
-	groups, size, err := walk(f)
+	groups, size, lost, err := salvage(f, unsure)
 	if err != nil {
 		return err
 	}
@@ -103,22 +103,37 @@ func (k *Keeper) inheritPart(dir, path string) error {
 		return err
 	}
 	var entries []entry
-	if f, entries, size, err = compact(f, groups, size, keep); err != nil {
+	f, entries, size, err = compact(f, groups, size, keep)
+	if errors.Is(err, errDamaged) { // a body that was not verified
+		if groups, size, lost, err = salvage(f, math.MaxInt64); err == nil {
+			f, entries, size, err = compact(f, groups, size, keep)
+		}
+	}
+	if err != nil {
 		return err
 	}
-	return seal(f, dir, strings.TrimSuffix(filepath.Base(path), partSuffix), size, entries)
+	base := strings.TrimSuffix(filepath.Base(path), partSuffix)
+	if lost > 0 {
+		k.o.Log.Warn("a tar file that a process left is damaged: its damaged images are removed, and are "+
+			"downloaded again when they are rescanned", "file", filepath.Join(dir, base+".tar"), "bytes", lost)
+	}
+	return seal(f, dir, base, size, entries)
 }
 
-// compact removes unwanted rows from a tar file, of that size. It returns the file, which is a new one of the
-// same name if it removed any, its entries and its size.
+// compact removes unwanted rows and holes from a tar file, of that size. It returns the file, which is a new
+// one of the same name if it removed any, its entries and its size.
 func compact(f *os.File, groups []group, size int64, keep func(entry, note) bool) (
 	*os.File, []entry, int64, error) {
 	all, wanted := entriesOf(groups), only(groups, keep)
-	if len(entriesOf(wanted)) == len(all) {
+	holes := slices.ContainsFunc(groups, func(g group) bool { return g.hole })
+	if len(entriesOf(wanted)) == len(all) && !holes {
 		return f, all, size, nil
 	}
 	name := f.Name()
 	out, entries, size, err := copyGroups(name+compactSuffix, f, wanted)
+	if errors.Is(err, errDamaged) {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
 	if err != nil {
 		return f, nil, 0, err
 	}
@@ -171,7 +186,7 @@ func writeGroups(to io.Writer, from io.ReaderAt, groups []group) (entries []entr
 		}
 		o, _, err := parse(b[:g.size-g.json])
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, fmt.Errorf("the image at byte %d: %w", g.at, err)
 		}
 		parts, own := [][]byte{b}, []entry{{g.items[0].note.ID, 0, g.size - g.json}}
 		if g.json == 0 { // the body may get another name
@@ -190,93 +205,4 @@ func writeGroups(to io.Writer, from io.ReaderAt, groups []group) (entries []entr
 		}
 	}
 	return entries, size, nil
-}
-
-// group is a body in a tar file, with the rows that share it: from its first header to the padding behind it.
-// Where the result of its row is behind it, it belongs to one row.
-type group struct {
-	at, size int64
-	json     int64 // of the size
-	items    []item
-}
-
-// entry is the position of one of the group's rows.
-func (g group) entry(i item) entry { return entry{i.note.ID, g.at, g.size - g.json} }
-
-func entriesOf(groups []group) (entries []entry) {
-	for _, g := range groups {
-		for _, i := range g.items {
-			entries = append(entries, g.entry(i))
-		}
-	}
-	return entries
-}
-
-// walk returns the entries of a tar file up to the first cut or damaged one, and where they end. Bodies are
-// verified only where a power cut can have damaged them: after the last sync.
-func walk(f *os.File) (groups []group, end int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, 0, err
-	}
-	r := tar.NewReader(f)
-	for {
-		h, err := r.Next()
-		if err != nil { // the end, whole or not
-			return groups, end, nil
-		}
-		data, err := f.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return nil, 0, err
-		}
-		next := data
-		if h.Typeflag != tar.TypeLink {
-			next += h.Size + padding(h.Size)
-		}
-		if h.Size > info.Size() || next > info.Size() {
-			return groups, end, nil
-		}
-		unsure := next > info.Size()-2*syncEvery
-		last := len(groups) - 1
-		n, noteErr := noteOf(h)
-		switch {
-		case strings.HasSuffix(h.Name, jsonSuffix):
-			if last < 0 || len(groups[last].items) > 1 || groups[last].json > 0 {
-				return groups, end, nil
-			}
-			if unsure {
-				text := make([]byte, h.Size)
-				if _, err := f.ReadAt(text, data); err != nil {
-					return nil, 0, err
-				}
-				if !json.Valid(text) {
-					return groups, end, nil
-				}
-			}
-			groups[last].json = next - end
-			groups[last].size += next - end
-			end = next
-			continue
-		case noteErr != nil || h.Typeflag == tar.TypeLink && last < 0:
-			return groups, end, nil
-		case h.Typeflag != tar.TypeLink:
-			g := group{at: end, size: next - end}
-			if unsure {
-				b := make([]byte, g.size)
-				if _, err := f.ReadAt(b, g.at); err != nil {
-					return nil, 0, err
-				}
-				if _, _, err := parse(b); err != nil {
-					return groups, end, nil
-				}
-			}
-			groups = append(groups, g)
-			last++
-		}
-		groups[last].items = append(groups[last].items, item{name: h.Name, note: n})
-		end = next
-	}
 }

@@ -154,7 +154,7 @@ func (k *Keeper) removeOldOf(name string) (all bool, err error) {
 // oldOf finds the old entries of the rows in a tar file, by the files that they are in. There are none if the
 // file was replaced meanwhile.
 func (k *Keeper) oldOf(a tarFile) (map[string]map[entry]bool, error) {
-	ids, err := a.ids()
+	entries, err := a.entries()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -162,8 +162,8 @@ func (k *Keeper) oldOf(a tarFile) (map[string]map[entry]bool, error) {
 		return nil, err
 	}
 	old := map[string]map[entry]bool{}
-	for _, id := range ids {
-		places := slices.DeleteFunc(k.archive.find(id), func(p place) bool {
+	for _, e := range slices.CompactFunc(entries, func(a, b entry) bool { return a.id == b.id }) {
+		places := slices.DeleteFunc(k.archive.find(e.id), func(p place) bool {
 			return filepath.Dir(p.file.path) != k.bodies.dir
 		})
 		if len(places) < 2 {

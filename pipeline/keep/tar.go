@@ -313,6 +313,18 @@ func (w *writer) read(id int64) (b []byte, ok bool, err error) {
 	return nil, false, nil
 }
 
+// groups are all that was written.
+func (p *part) groups() ([]group, error) {
+	if err := p.w.Flush(); err != nil {
+		return nil, err
+	}
+	groups, end, err := walk(p.file)
+	if err == nil && end < p.size {
+		err = fmt.Errorf("%s, at or before byte %d: %w", p.file.Name(), end, errDamaged)
+	}
+	return groups, err
+}
+
 // seal ends a file, without the rows that were refused, and gives it its name.
 func (w *writer) seal(p *part) (err error) {
 	if err := p.w.Flush(); err != nil {
@@ -320,12 +332,9 @@ func (w *writer) seal(p *part) (err error) {
 	}
 	size, entries := p.size, p.entries
 	if len(p.refused) > 0 {
-		groups, end, err := walk(p.file)
+		groups, err := p.groups()
 		if err != nil {
 			return err
-		}
-		if end < size {
-			return fmt.Errorf("%s, at or before byte %d: %w", p.file.Name(), end, errDamaged)
 		}
 		if p.file, entries, size, err = compact(p.file, groups, size, func(e entry, _ note) bool {
 			return !p.refused[e]
@@ -372,10 +381,7 @@ func (w *writer) decide(p *part) error {
 	if len(p.open) == 0 {
 		return nil
 	}
-	if err := p.w.Flush(); err != nil {
-		return err
-	}
-	groups, _, err := walk(p.file)
+	groups, err := p.groups()
 	if err != nil {
 		return err
 	}
