@@ -65,6 +65,11 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 				"the list to a file", s.Path)
 		}
 	}
+	if len(t.sources) > 0 {
+		if err := checkListName(t.sources[0].Path, t.node); err != nil {
+			return err
+		}
+	}
 	for _, f := range []struct{ name, folder string }{{"keep", k.keep}, {"crops", k.crops},
 		{"blurred", k.blurred}} {
 		if f.folder != "" && !isBelow(f.folder, o.dir) {
@@ -76,6 +81,14 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 		if other := segment.OtherParts(o.dir, parts.ListName(t.sources[0].Path), t.node.Of); other != "" {
 			return otherNumber(t.node.Of, other+" in "+o.dir+" is of a part")
 		}
+	}
+	return nil
+}
+
+// checkListName refuses a list after which segments cannot be called.
+func checkListName(name string, node store.Node) error {
+	if err := segment.CheckList(parts.ListName(name), node); err != nil {
+		return usagef("--publish: %w; rename the list, or leave --publish out", err)
 	}
 	return nil
 }
@@ -138,6 +151,9 @@ func (o *publishOptions) open(ctx context.Context, job store.Job, t target, shar
 	switch {
 	case len(sources) > 0:
 		name = sources[0].Name
+		if err := checkListName(name, node); err != nil { // of a job that was not published so far
+			return nil, err
+		}
 	case len(t.sources) > 0:
 		name, node = t.sources[0].Path, t.node
 	}

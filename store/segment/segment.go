@@ -122,6 +122,22 @@ func newFile(list string, node store.Node, number int64) File {
 	return f
 }
 
+// longestName is how many bytes a file's name may have on common file systems.
+const longestName = 255
+
+// CheckList refuses a list whose segments would not be found again by their names.
+func CheckList(list string, node store.Node) error {
+	f := newFile(list, node, 1<<31-1) // whose name is as long as any
+	if got, ok := parse(f.Name); !ok || got != f {
+		return fmt.Errorf("segments cannot be called after the list %q: its name has a line end, or ends like "+
+			"that of a part (.node-I-of-N)", list)
+	}
+	if n := len(f.Name) - longestName; n > 0 {
+		return fmt.Errorf("segments cannot be called after the list %q: its name is %d bytes too long", list, n)
+	}
+	return nil
+}
+
 // List returns the segments in a folder, of all parts; some that are replaced meanwhile may be missing, with
 // those in their place. It removes what writers left there that died long ago.
 func List(dir string) (files []File, err error) {
