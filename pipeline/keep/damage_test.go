@@ -3,6 +3,7 @@ package keep
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"facescan/store/export"
 )
 
 // deadPart dies, and returns the path of the tar file that is left.
@@ -72,6 +75,7 @@ func TestTakeOverDamaged(t *testing.T) {
 		"a header and more":  {3, 0, bytes.Repeat([]byte{0x55}, 3*block+1000)},
 		"a body":             {4, 4 * block, []byte{0}},
 		"the last header":    {5, 10, []byte{0x55}},
+		"last file header":   {5, 2*block + 10, []byte{0x55}},
 		"the last body":      {5, 4 * block, []byte{0}},
 		"the header behind":  {-2, 0, []byte{0x55}},
 		"the content behind": {-2, block, []byte{'x'}},
@@ -173,6 +177,68 @@ func TestTakeOverDamagedLinks(t *testing.T) {
 		}
 		ok(t, k.Close())
 		members(t, dir)
+	}
+}
+
+// TestSalvage: behind damage, only what is verified is taken for an entry, and a result only for that of its
+// image.
+func TestSalvage(t *testing.T) {
+	const headers = 3 * block
+	made := func(id int64, result string, body []byte) []byte {
+		it := item{name: export.KeptOf(id, "png"),
+			note: note{ID: id, URL: row(id).URL, CRC32C: crc32.Checksum(body, castagnoli)}}
+		if result != "" {
+			it.json = []byte(result)
+		}
+		parts, _, err := pack([]item{it}, body)
+		ok(t, err)
+		return slices.Concat(parts...)
+	}
+	damaged := func(b []byte, at ...int) []byte {
+		for _, i := range at {
+			b[i] ^= 0x55
+		}
+		return b
+	}
+	plain := func(id int64) []byte { return made(id, "", bytes.Repeat([]byte("body"), 500)) }
+	other := made(9, "", []byte("x"))
+	wrong := damaged(slices.Clone(other), headers)
+	for name, c := range map[string]struct {
+		entries [][]byte
+		verify  int64
+		want    []int64
+		results int
+		lost    int
+	}{
+		"an entry in a damaged body": {[][]byte{plain(1),
+			damaged(made(2, "", slices.Concat(other, other)), headers), plain(3)}, 1 << 20, []int64{1, 3}, 0,
+			headers + 2*len(other)},
+		"a wrong entry behind a damaged header": {[][]byte{plain(1), damaged(made(2, "", wrong), 2*block+10),
+			plain(3)}, 0, []int64{1, 3}, 0, headers + len(wrong)},
+		"a header with a wrong size": {[][]byte{plain(1), made(2, "", make([]byte, 8*block))[:5*block],
+			plain(3), plain(4)}, 1 << 20, []int64{1, 3, 4}, 0, 5 * block},
+		"a result behind two damages": {[][]byte{damaged(made(1, "{}", []byte("x")), headers+2*block),
+			damaged(made(2, "{}", []byte("x")), headers), made(3, "{}", []byte("x"))}, 1 << 20,
+			[]int64{1, 3}, 1, headers + 5*block},
+	} {
+		path := filepath.Join(t.TempDir(), "x")
+		ok(t, os.WriteFile(path, slices.Concat(c.entries...), 0o600))
+		f, err := os.Open(path)
+		ok(t, err)
+		groups, _, lost, err := salvage(f, c.verify)
+		ok(t, errors.Join(err, f.Close()))
+		var got []int64
+		results := 0
+		for _, g := range groups {
+			got = append(got, g.items[0].note.ID)
+			if g.json > 0 {
+				results++
+			}
+		}
+		if !slices.Equal(got, c.want) || results != c.results || lost != int64(c.lost) {
+			t.Errorf("%s: rows %v, %d results, %d bytes lost; want %v, %d, %d", name, got, results, lost, c.want,
+				c.results, c.lost)
+		}
 	}
 }
 
