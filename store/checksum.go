@@ -183,10 +183,21 @@ func verifySums(sums []ResultSum, read func(from, to int64) ([]Result, error), r
 		for len(sums) > 0 && sums[0].ID < r.ID { // without a row
 			sums = sums[1:]
 		}
-		if len(sums) > 0 && sums[0].ID == r.ID && sums[0].Sum != nil && *sums[0].Sum != r.Checksum() {
-			report(Problem{Check: "result-checksum", ID: r.ID,
-				Text: "its result, or one of its faces, is not what was stored"})
+		if len(sums) > 0 && sums[0].ID == r.ID {
+			if err := r.CheckSum(sums[0].Sum); err != nil {
+				report(Problem{Check: "result-checksum", ID: r.ID, Text: err.Error()})
+			}
 		}
+	}
+	return nil
+}
+
+const errChanged DamagedValue = "its result, or one of its faces, is not what was stored"
+
+// CheckSum compares a result with its checksum; nil if an earlier release wrote it.
+func (r *Result) CheckSum(sum *int32) error {
+	if sum != nil && *sum != r.Checksum() {
+		return errChanged
 	}
 	return nil
 }

@@ -75,6 +75,9 @@ func (o *opened) damaged(err error) error {
 
 // read reads what a segment tells of itself.
 func (o *opened) read(ctx context.Context) (err error) {
+	if err := sqlite.CheckSealed(ctx, o.job); err != nil {
+		return err
+	}
 	if o.settings, err = o.job.Settings(ctx); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 
 	"facescan/store"
 )
@@ -53,6 +54,13 @@ func (j *job) verifySealed(ctx context.Context, report func(store.Problem)) erro
 			return nil
 		})
 	})
+}
+
+// CheckSealed refuses a job whose sources or settings are not what was stored.
+func CheckSealed(ctx context.Context, of store.Job) error {
+	var errs []error
+	err := of.(*job).verifySealed(ctx, func(p store.Problem) { errs = append(errs, store.DamagedValue(p.Text)) })
+	return errors.Join(append(errs, err)...)
 }
 
 // verifyResults compares the results of a range, both ends included, with their checksums.

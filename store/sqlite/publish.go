@@ -259,7 +259,7 @@ func (j *job) makePending(t tx, source int, ids []int64) error {
 // are read at once.
 const publishedPage = 1000
 
-// Published implements store.Publishable.
+// Published implements store.Publishable. Results that are not what was stored are an error.
 func (j *job) Published(ctx context.Context, source int) iter.Seq2[store.PublishedRow, error] {
 	to := store.FirstOf(source + 1)
 	return wrapped("read published rows", store.Pages(store.FirstOf(source),
@@ -305,12 +305,36 @@ func (j *job) readPublished(t tx, source int, from, to int64) (page []store.Publ
 	if err != nil {
 		return nil, 0, err
 	}
-	numbers := map[int64]int64{}
-	var id, number int64
-	err = t.scan([]any{&id, &number}, func() { numbers[id] = number },
-		"SELECT id, publication FROM {publications} WHERE id >= ? AND id < ?", from, next)
+	numbers, err := numbersById(t, "publication", "{publications}", from, next)
+	if err != nil {
+		return nil, 0, err
+	}
+	sums, err := numbersById(t, "checksum", "{results}", from, next)
+	if err != nil {
+		return nil, 0, err
+	}
+	page = make([]store.PublishedRow, 0, len(rows))
 	for _, r := range rows {
+		if sum, ok := sums[r.ID]; ok && r.Result != nil {
+			sum := int32(sum)
+			if err := r.Result.CheckSum(&sum); err != nil {
+				return nil, 0, fmt.Errorf("row %d: %w", r.ID, err)
+			}
+		}
 		page = append(page, store.PublishedRow{MergedRow: r, Publication: numbers[r.ID]})
 	}
-	return page, next, err
+	return page, next, store.CheckPublished(page)
+}
+
+// numbersById reads a column of a table, as far as it has values, for the ids of a range.
+func numbersById(t tx, column, table string, from, to int64) (map[int64]int64, error) {
+	numbers := map[int64]int64{}
+	var rows packed
+	err := t.one("SELECT json_group_array(json_array(id, "+column+")) FROM "+table+
+		" WHERE id >= ? AND id < ? AND "+column+" IS NOT NULL", []any{from, to}, &rows.rest)
+	for err == nil && rows.row() {
+		id := rows.int64()
+		numbers[id] = rows.int64()
+	}
+	return numbers, errors.Join(err, rows.err)
 }
