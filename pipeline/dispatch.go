@@ -312,8 +312,8 @@ func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err 
 	return d.read(kept) && ok && more && err == nil, err
 }
 
-// download puts rows into the queue, and gives up those that the queue no longer takes, or all of a lease that
-// is lost. It is false when the run drains.
+// download puts rows into the queue, and gives up those that the queue no longer takes, or all of a lease
+// that is lost. It is false when the run drains.
 func (d *dispatcher) download(h *leaseHandle, rows []host.Row[*task]) bool {
 	n, err := 0, error(nil)
 	if h.ctx.Err() == nil {

@@ -236,8 +236,8 @@ func TestSalvage(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, c.want) || results != c.results || lost != int64(c.lost) {
-			t.Errorf("%s: rows %v, %d results, %d bytes lost; want %v, %d, %d", name, got, results, lost, c.want,
-				c.results, c.lost)
+			t.Errorf("%s: rows %v, %d results, %d bytes lost; want %v, %d, %d", name, got, results, lost,
+				c.want, c.results, c.lost)
 		}
 	}
 }

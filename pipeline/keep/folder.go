@@ -33,8 +33,8 @@ const (
 )
 
 // folder is a folder of a job, into which its processes write. Each process has a name there, the prefix of
-// the files that it alone writes, and a lock file that is locked as long as it lives. A folder may be used for
-// several kinds: a process has a name for each then.
+// the files that it alone writes, and a lock file that is locked as long as it lives. A folder may be used
+// for several kinds: a process has a name for each then.
 type folder struct {
 	kind, dir string
 	form      Form
@@ -232,8 +232,8 @@ func (f *folder) close() error {
 	return errors.Join(err, f.lock.Close())
 }
 
-// dead calls takeOver for each process that died in a folder of a kind, and removes its unfinished files. Only
-// one process does that at a time.
+// dead calls takeOver for each process that died in a folder of a kind, and removes its unfinished files.
+// Only one process does that at a time.
 func dead(kind, dir, own string, takeOver func(name string) error) error {
 	locks, err := hiddenFiles(dir, "*.lock")
 	if err != nil {

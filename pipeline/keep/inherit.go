@@ -115,7 +115,8 @@ func (k *Keeper) inheritPart(dir, path string) error {
 	base := strings.TrimSuffix(filepath.Base(path), partSuffix)
 	if lost > 0 {
 		k.o.Log.Warn("a tar file that a process left is damaged: its damaged images are removed, and are "+
-			"downloaded again when they are rescanned", "file", filepath.Join(dir, base+".tar"), "bytes", lost)
+			"downloaded again when they are rescanned", "file", filepath.Join(dir, base+".tar"),
+			"bytes", lost)
 	}
 	return seal(f, dir, base, size, entries)
 }

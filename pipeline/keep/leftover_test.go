@@ -59,8 +59,8 @@ func TestPicturesWait(t *testing.T) {
 	}
 }
 
-// TestKindsInOneFolder: of a process that died, what it wrote for one kind is finished by the next process that
-// uses the folder for this kind, even if the folder is used for others, too.
+// TestKindsInOneFolder: of a process that died, what it wrote for one kind is finished by the next process
+// that uses the folder for this kind, even if the folder is used for others, too.
 func TestKindsInOneFolder(t *testing.T) {
 	kinds := map[string]func(o *Options, dir string){
 		ofBodies:  func(o *Options, dir string) { o.Bodies = dir },
@@ -172,8 +172,8 @@ func TestUnreadableIndex(t *testing.T) {
 	}
 }
 
-// TestTakeOverBeforeRescan: what a process that died kept of rows stays when the rows are put back after it was
-// taken over.
+// TestTakeOverBeforeRescan: what a process that died kept of rows stays when the rows are put back after it
+// was taken over.
 func TestTakeOverBeforeRescan(t *testing.T) {
 	w, dir := newWork(t, 3), t.TempDir()
 	k := start(t, Options{Job: w.job, Bodies: dir})

@@ -98,8 +98,8 @@ func (k *Keeper) removeOld() error {
 }
 
 // finishReplacing ends what processes that died had begun: it removes tar files whose replacements have their
-// names, and the indexes of replacements that have not. Made once more, a replacement could differ from the one
-// that others know by its name.
+// names, and the indexes of replacements that have not. Made once more, a replacement could differ from the
+// one that others know by its name.
 func (k *Keeper) finishReplacing() error {
 	if err := syncFile(k.bodies.dir); err != nil {
 		return err

@@ -216,9 +216,9 @@ func TestRenewedInPartOfTwo(t *testing.T) {
 	}
 }
 
-// TestRenewedAnywhere dies at every step of three processes that remove the old entries of rows, some of which
-// two of them kept. The next process does the rest: each row is there once, with its last result, unless it was
-// forgotten meanwhile.
+// TestRenewedAnywhere dies at every step of three processes that remove the old entries of rows, some of
+// which two of them kept. The next process does the rest: each row is there once, with its last result,
+// unless it was forgotten meanwhile.
 func TestRenewedAnywhere(t *testing.T) {
 	body := drawn(t, "jpeg", 200, 150, twoFaces...)
 	for _, forgotten := range [][]int64{nil, {2, 9}, {1, 3, 4, 5, 6, 7, 8}} {
@@ -232,7 +232,8 @@ func TestRenewedAnywhere(t *testing.T) {
 			}
 			ok(t, k.Close())
 			all := []*Keeper{start(t, o), start(t, o), start(t, o)}
-			for _, again := range []struct{ by, id int64 }{{0, 1}, {0, 5}, {1, 2}, {1, 5}, {2, 9}, {2, 5}, {2, 1}} {
+			for _, again := range []struct{ by, id int64 }{{0, 1}, {0, 5}, {1, 2}, {1, 5}, {2, 9}, {2, 5},
+				{2, 1}} {
 				k := all[again.by]
 				k.rescan()
 				w.rescanned(k, again.id, twoFaces...)
@@ -274,9 +275,9 @@ func TestRenewedAnywhere(t *testing.T) {
 	}
 }
 
-// removeOldUntil seals the files of some processes and removes the old entries of their rows, one process after
-// the other. Then it sets the folder back to what it was after so many steps, each of which gives one file its
-// name or removes one. It reports whether there are more.
+// removeOldUntil seals the files of some processes and removes the old entries of their rows, one process
+// after the other. Then it sets the folder back to what it was after so many steps, each of which gives one
+// file its name or removes one. It reports whether there are more.
 func (w *work) removeOldUntil(all []*Keeper, dir string, steps int) (more bool) {
 	w.Helper()
 	for _, k := range all {
@@ -323,8 +324,8 @@ func (w *work) removeOldUntil(all []*Keeper, dir string, steps int) (more bool) 
 	return steps < len(states)-1
 }
 
-// TestRenewedBesideDamage: a tar file that is damaged is not rewritten. What can be read of it stays readable,
-// and its old result of a row that was kept once more stays, too.
+// TestRenewedBesideDamage: a tar file that is damaged is not rewritten. What can be read of it stays
+// readable, and its old result of a row that was kept once more stays, too.
 func TestRenewedBesideDamage(t *testing.T) {
 	picture := func(id int64) []byte { return drawn(t, "jpeg", 200, 150+int(id), twoFaces...) }
 	header := func(b []byte) int { return bytes.Index(b, []byte("000/000001.json")) }

@@ -61,7 +61,8 @@ func TestChangedValue(t *testing.T) {
 		}
 		if c.says != "" {
 			check("folded", w.FoldAll(t.Context()))
-			p := publisherOf(must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t), dir)
+			job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
+			p := publisherOf(job, dir)
 			check("taken in", p.Start(t.Context()))
 			p.Close()
 			must.OK(t, p.Job.Close())

@@ -182,9 +182,9 @@ func TestCutNames(t *testing.T) {
 // TestCheckList refuses each list whose segments are not listed as its own, and no other.
 func TestCheckList(t *testing.T) {
 	for _, node := range []store.Node{{}, {I: 1, Of: 3}} {
-		for _, name := range []string{"urls", ".node-1-of-2", "urls.node-1-of-2", "urls.node-5-of-3", "a\nb", "\n",
-			"urls.node-01-of-2", "urls.00000001-00000002", "urls.node-1-of-2.csv", "ü ", "urls.node-1-of-2\n",
-			"urls.node--1-of-2", strings.Repeat("x", 200), strings.Repeat("x", 250)} {
+		for _, name := range []string{"urls", ".node-1-of-2", "urls.node-1-of-2", "urls.node-5-of-3", "a\nb",
+			"\n", "urls.node-01-of-2", "urls.00000001-00000002", "urls.node-1-of-2.csv", "ü ",
+			"urls.node-1-of-2\n", "urls.node--1-of-2", strings.Repeat("x", 200), strings.Repeat("x", 250)} {
 			dir := t.TempDir()
 			f := newFile(name, node, 1<<31-1)
 			err := os.WriteFile(filepath.Join(dir, f.Name), nil, 0o600)

@@ -129,11 +129,12 @@ const longestName = 255
 func CheckList(list string, node store.Node) error {
 	f := newFile(list, node, 1<<31-1) // whose name is as long as any
 	if got, ok := parse(f.Name); !ok || got != f {
-		return fmt.Errorf("segments cannot be called after the list %q: its name has a line end, or ends like "+
-			"that of a part (.node-I-of-N)", list)
+		return fmt.Errorf("segments cannot be called after the list %q: its name has a line end, or ends "+
+			"like that of a part (.node-I-of-N)", list)
 	}
 	if n := len(f.Name) - longestName; n > 0 {
-		return fmt.Errorf("segments cannot be called after the list %q: its name is %d bytes too long", list, n)
+		return fmt.Errorf("segments cannot be called after the list %q: its name is %d bytes too long", list,
+			n)
 	}
 	return nil
 }
@@ -245,8 +246,8 @@ func settled(dir string, choose func([]File) []File) ([]File, error) {
 		}
 		before = files
 	}
-	return nil, fmt.Errorf("the segments in %s changed each time that they were listed: run the same command "+
-		"again", dir)
+	return nil, fmt.Errorf("the segments in %s changed each time that they were listed: run the same "+
+		"command again", dir)
 }
 
 // IsFolder reports whether a path is a folder, which may have segments.

@@ -59,7 +59,9 @@ func (j *job) verifySealed(ctx context.Context, report func(store.Problem)) erro
 // CheckSealed refuses a job whose sources or settings are not what was stored.
 func CheckSealed(ctx context.Context, of store.Job) error {
 	var errs []error
-	err := of.(*job).verifySealed(ctx, func(p store.Problem) { errs = append(errs, store.DamagedValue(p.Text)) })
+	err := of.(*job).verifySealed(ctx, func(p store.Problem) {
+		errs = append(errs, store.DamagedValue(p.Text))
+	})
 	return errors.Join(append(errs, err)...)
 }
 

@@ -318,7 +318,8 @@ func (j *job) migrate(ctx context.Context) error {
 func (j *job) Path() string { return j.path }
 
 // CloseWhole closes a job whose file is to be copied or renamed without what is beside it. It is an error if
-// the file does not have everything, for which a full disk has no room: Close would leave the rest in the WAL.
+// the file does not have everything, for which a full disk has no room: Close would leave the rest in the
+// WAL.
 func CloseWhole(ctx context.Context, of store.Job) error {
 	j := of.(*job)
 	return wrap("write "+j.path, j.closeWhole(ctx))

@@ -400,8 +400,8 @@ func testResultFields(t *testing.T, target Target) {
 	b.equal(detectors, []string{"cascade/abc,shift=0.1", "cascade/other", "network/1", store.NoDetector})
 }
 
-// setOthers gives the first result a value in each field that is empty in all of them: a store that loses such
-// a field would not be noticed.
+// setOthers gives the first result a value in each field that is empty in all of them: a store that loses
+// such a field would not be noticed.
 func setOthers(t *testing.T, results []store.Result) {
 	for f := range reflect.TypeFor[store.Result]().Fields() {
 		if slices.ContainsFunc(results, func(r store.Result) bool {
