@@ -151,8 +151,10 @@ func (o *publishOptions) open(ctx context.Context, job store.Job, t target, shar
 	switch {
 	case len(sources) > 0:
 		name = sources[0].Name
-		if err := checkListName(name, node); err != nil { // of a job that was not published so far
-			return nil, err
+		if segment.Folder(settings) == "" { // else its segments have these names already
+			if err := checkListName(name, node); err != nil {
+				return nil, err
+			}
 		}
 	case len(t.sources) > 0:
 		name, node = t.sources[0].Path, t.node

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,22 +61,18 @@ type jobFolder struct {
 	err       error
 }
 
-// foldersOf are the folders that the job wrote into. The settings hold their paths under "folder:KIND:TOKEN".
+// foldersOf are the folders that the job wrote into. The settings hold their paths under "folder:KIND:TOKEN";
+// the path is empty where the folder got another token.
 func foldersOf(ctx context.Context, job store.Job) (out []jobFolder, err error) {
 	settings, err := job.Settings(ctx)
-	here := map[[2]string]bool{}
 	for key, dir := range settings {
-		if rest, ok := strings.CutPrefix(key, store.FolderSetting); ok {
+		if rest, ok := strings.CutPrefix(key, store.FolderSetting); ok && dir != "" {
 			kind, theirs, _ := strings.Cut(rest, ":")
 			is, err := token(dir)
 			out = append(out, jobFolder{kind, dir, err == nil && is == theirs, err})
-			here[[2]string{kind, dir}] = here[[2]string{kind, dir}] || err == nil && is == theirs
 		}
 	}
-	// Of processes that began together in a new folder, each has registered a token.
-	return slices.DeleteFunc(out, func(f jobFolder) bool {
-		return !f.here && f.err == nil && here[[2]string{f.kind, f.dir}]
-	}), err
+	return out, err
 }
 
 // openFolder opens a folder for writing, and claims it for the job if it is new. A folder with other
@@ -175,7 +170,11 @@ func (f *folder) claim(ctx context.Context, job store.Job, choose func(have *For
 			d.Discard()
 			return form, err
 		}
-		if err := d.PlaceNew(); err != nil && !errors.Is(err, fs.ErrExist) {
+		err = d.PlaceNew()
+		if errors.Is(err, fs.ErrExist) { // another process was quicker
+			err = job.Set(ctx, map[string]string{store.FolderSetting + f.kind + ":" + mine: ""})
+		}
+		if err != nil {
 			return form, err
 		}
 	}

@@ -72,14 +72,28 @@ type archiveFolder struct {
 	changed time.Time       // its modification time at the last scan
 	quiet   bool            // it had not changed for a while then: times are coarse
 	known   map[string]bool // paths of its archives
+	failed  map[string]time.Time
+}
+
+// tryAgain is when a tar file whose index could not be read, or made, is tried again.
+const tryAgain = time.Minute
+
+// triesAgain reports whether it is time for one that failed.
+func (s *archiveFolder) triesAgain() bool {
+	for _, at := range s.failed {
+		if time.Since(at) >= tryAgain {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *archive) add(dir string) {
-	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{}})
+	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{}, failed: map[string]time.Time{}})
 }
 
 // scan adds the new tar files. A folder or file that cannot be read does not keep it from the others, and is
-// tried again by the next scan.
+// tried again.
 func (l *archive) scan() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +104,7 @@ func (l *archive) scan() error {
 			errs = append(errs, err)
 			continue
 		}
-		if s.quiet && info.ModTime().Equal(s.changed) {
+		if s.quiet && info.ModTime().Equal(s.changed) && !s.triesAgain() {
 			continue
 		}
 		s.changed, s.quiet = info.ModTime(), time.Since(info.ModTime()) > 2*time.Second
@@ -101,7 +115,7 @@ func (l *archive) scan() error {
 		}
 		for _, e := range entries {
 			base, ok := strings.CutSuffix(e.Name(), ".tar")
-			if !ok || s.known[base] {
+			if !ok || s.known[base] || time.Since(s.failed[base]) < tryAgain {
 				continue
 			}
 			a := &tarFile{path: filepath.Join(s.dir, base)}
@@ -110,10 +124,12 @@ func (l *archive) scan() error {
 				continue
 			}
 			if err != nil {
-				errs, s.quiet = append(errs, fmt.Errorf("index of %s.tar: %w", a.path, err)), false
+				errs = append(errs, fmt.Errorf("index of %s.tar: %w", a.path, err))
+				s.failed[base] = time.Now()
 				continue
 			}
 			s.known[base] = true
+			delete(s.failed, base)
 			if a.n > 0 {
 				l.files = append(l.files, a)
 			}
@@ -221,7 +237,8 @@ type place struct {
 // process replaced is known again by its new name.
 func (l *archive) find(id int64) []place {
 	out, gone := l.search(id)
-	if gone && l.scan() == nil {
+	if gone {
+		_ = l.scan() // what it cannot read is not found
 		out, _ = l.search(id)
 	}
 	return out

@@ -213,14 +213,22 @@ func (k *Keeper) rescan() {
 
 // TakeOver implements pipeline.Keeper.
 func (k *Keeper) TakeOver() error {
+	later := func(dir string, err error) {
+		k.o.Log.Warn("cannot take over what a process that died left: it waits there", "folder", dir,
+			"error", err)
+	}
 	for _, f := range k.folders() {
-		if err := k.takeOver(f.kind, f.dir, f.name); err != nil {
+		err := k.takeOver(f.kind, f.dir, f.name)
+		if err != nil && f.kind == ofBodies {
 			return full(err)
+		}
+		if err != nil {
+			later(f.dir, err)
 		}
 	}
 	for _, l := range k.left {
 		if err := k.takeOver(l.kind, l.dir, ""); err != nil {
-			k.o.Log.Warn("cannot take over what a process that died left", "folder", l.dir, "error", err)
+			later(l.dir, err)
 		}
 	}
 	k.rescan()
@@ -236,15 +244,21 @@ func TakeOver(ctx context.Context, job store.Job, log *slog.Logger) error {
 		return err
 	}
 	for _, f := range all {
-		if f.here {
-			k.left = append(k.left, f)
-		}
 		if f.here && f.kind == ofBodies {
 			k.archive.add(f.dir)
 		}
 	}
 	k.rescan()
-	return k.TakeOver()
+	for _, f := range all {
+		err := f.err
+		if f.here {
+			err = k.takeOver(f.kind, f.dir, "")
+		}
+		if err != nil {
+			return fmt.Errorf("--%s %s: %w", f.kind, f.dir, full(err))
+		}
+	}
+	return nil
 }
 
 // Find implements pipeline.Keeper.

@@ -52,6 +52,9 @@ func TestPicturesWait(t *testing.T) {
 	if err := k.Close(); err == nil {
 		t.Error("crops have names below a file at the end")
 	}
+	another := start(t, o) // which can go on meanwhile
+	ok(t, another.TakeOver())
+	ok(t, another.Close())
 	ok(t, os.Remove(inTheWay))
 	ok(t, start(t, o).Close())
 	if crops, left := len(files(t, o.Crops)), leftOver(t, o.Crops); crops != 2 || len(left) > 0 {
@@ -166,6 +169,13 @@ func TestUnreadableIndex(t *testing.T) {
 	ok(t, os.Remove(index))
 	ok(t, os.Rename(index+".away", index))
 	ok(t, os.Chtimes(dir, old, old))
+	k.rescan() // it is not tried for a while
+	if ids := found(); len(ids) != 4 {
+		t.Errorf("found are %v", ids)
+	}
+	for base := range k.archive.dirs[0].failed {
+		k.archive.dirs[0].failed[base] = time.Now().Add(-tryAgain)
+	}
 	k.rescan()
 	if ids := found(); len(ids) != 5 {
 		t.Errorf("found are %v", ids)
@@ -181,6 +191,12 @@ func TestTakeOverBeforeRescan(t *testing.T) {
 		w.keep(k, processed(bytes.Repeat([]byte{byte(id)}, 2000), "jpeg", nil, id))
 	}
 	die(t, k)
+	inTheWay := filepath.Join(dir, k.bodies.name+"-0001.idx")
+	ok(t, os.MkdirAll(filepath.Join(inTheWay, "stays"), draft.FolderMode))
+	if err := TakeOver(t.Context(), w.job, log()); err == nil || !strings.Contains(err.Error(), "--keep "+dir) {
+		t.Errorf("taken over in spite of a folder in the way: %v", err)
+	}
+	ok(t, os.RemoveAll(inTheWay))
 	ok(t, TakeOver(t.Context(), w.job, log()))
 	_, err := w.job.Retry(t.Context(), store.Selection{OK: true})
 	ok(t, err)
@@ -195,15 +211,26 @@ func TestTakeOverBeforeRescan(t *testing.T) {
 
 // TestStartedTogether: a folder in which several processes began at once is there.
 func TestStartedTogether(t *testing.T) {
-	job, dir := newJob(t), filepath.Join(t.TempDir(), "crops")
-	ok(t, start(t, Options{Job: job, Crops: dir}).Close())
-	f := &folder{kind: ofCrops, dir: dir}
-	ok(t, f.register(t.Context(), job, "late")) // another process was quicker
-	ok(t, (&folder{kind: ofCrops, dir: dir + "2"}).register(t.Context(), job, "gone"))
-	all, err := OpenFiles(t.Context(), job, log())
+	job, dir := newJob(t), filepath.Join(t.TempDir(), "kept")
+	ok(t, start(t, Options{Job: job, Bodies: dir, Form: func(have *Form) (Form, error) {
+		if have == nil { // another process is quicker
+			ok(t, start(t, Options{Job: job, Bodies: dir}).Close())
+		}
+		return Form{}, nil
+	}}).Close())
+	files, err := OpenFiles(t.Context(), job, log())
 	ok(t, err)
-	if !slices.Equal(all.Missing, []string{dir + "2"}) || len(all.folders) != 1 {
-		t.Errorf("missing are %v of %d and %d", all.Missing, len(all.Missing), len(all.folders))
+	if len(files.Missing) > 0 || len(files.folders) != 1 {
+		t.Errorf("missing are %v of %d", files.Missing, len(files.folders))
+	}
+
+	// One that was moved away is not there, also when a new one has its place.
+	ok(t, os.Rename(dir, dir+" elsewhere"))
+	ok(t, start(t, Options{Job: job, Bodies: dir}).Close())
+	files, err = OpenFiles(t.Context(), job, log())
+	ok(t, err)
+	if !slices.Equal(files.Missing, []string{dir}) || len(files.folders) != 1 {
+		t.Errorf("missing are %v of %d", files.Missing, len(files.folders))
 	}
 }
 
@@ -224,4 +251,24 @@ func TestIndexWithoutFile(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// TestFindBesideUnreadable: a tar file that got another name is found by it, also beside one that cannot be
+// read.
+func TestFindBesideUnreadable(t *testing.T) {
+	dir, w := t.TempDir(), newWork(t, 1)
+	k := start(t, Options{Job: w.job, Bodies: dir})
+	w.keep(k, processed([]byte("body"), "jpeg", nil, 1))
+	ok(t, k.Close())
+	k = start(t, Options{Job: w.job})
+	defer k.Close()
+	path := filepath.Join(dir, filepath.Base(k.archive.files[0].path))
+	for _, suffix := range []string{".idx", ".tar"} {
+		ok(t, os.Rename(path+suffix, path+"-renewed"+suffix))
+	}
+	ok(t, os.WriteFile(filepath.Join(dir, "a.tar"), nil, draft.FileMode))
+	ok(t, os.Mkdir(filepath.Join(dir, "a.idx"), draft.FolderMode))
+	if _, found := k.Find(1); !found {
+		t.Error("row 1 is not found")
+	}
 }

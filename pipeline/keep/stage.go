@@ -261,7 +261,9 @@ func (p pictures) repair(ctx context.Context, job store.Job, stage string) error
 		if err != nil {
 			return err
 		}
-		own := slices.DeleteFunc(waiting, func(s staged) bool { return s.time != r.Time.UnixMilli() })
+		own := slices.DeleteFunc(waiting, func(s staged) bool {
+			return s.time != r.Time.UnixMilli() || !s.mark && (s.face > 0) != (p.kind == store.Crops)
+		})
 		if done && len(own) > 0 {
 			if err := p.place(stage, &r, own); err != nil {
 				return err

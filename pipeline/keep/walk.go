@@ -52,7 +52,7 @@ func salvage(f *os.File, verify int64) (groups []group, end, lost int64, err err
 	w, err := newWalker(f, verify)
 	for at := int64(0); err == nil && at >= 0; {
 		var bad, next int64
-		if bad, next, err = w.run(at); err != nil {
+		if bad, next, err = w.run(at); err != nil || next < 0 {
 			break
 		}
 		// A body can have anything in it: it is searched only if no entry follows where its header ends it.
@@ -72,6 +72,7 @@ type walker struct {
 	end    int64 // of the last whole entry
 	lost   int64 // bytes between whole entries
 	reach  int64 // where the last entry ends that is not cut short, whole or not
+	vain   int64 // bytes of entries that a search found and that are not whole
 }
 
 func newWalker(f *os.File, verify int64) (*walker, error) {
@@ -83,7 +84,7 @@ func newWalker(f *os.File, verify int64) (*walker, error) {
 }
 
 // run reads entries from a position on, up to the first one that is not whole. It returns where that begins,
-// and where to look for the next one.
+// and where to look for the next one, -1 if there is none.
 func (w *walker) run(from int64) (bad, next int64, err error) {
 	section := io.NewSectionReader(w.f, from, w.size-from)
 	r := tar.NewReader(section)
@@ -108,13 +109,23 @@ func (w *walker) run(from int64) (bad, next int64, err error) {
 		if h.Typeflag != tar.TypeLink {
 			next += h.Size + padding(h.Size)
 		}
+		found := at == from && at > 0 // by a search: it may be anything
 		if h.Size < 0 || h.Size > w.size || next > w.size {
-			return at, at + block, nil
+			if found {
+				return at, at + block, nil
+			}
+			return at, -1, nil // the rest is its body, cut short
 		}
 		w.reach = max(w.reach, next)
-		whole, err := w.add(h, at, data, next, next > w.sure || at == from && at > 0)
-		if err != nil || !whole {
+		whole, err := w.add(h, at, data, next, found || next > w.sure)
+		if found && !whole {
+			w.vain += next - at
+		}
+		switch {
+		case err != nil || !whole && w.vain < 2*w.size:
 			return at, next, err
+		case !whole:
+			return at, -1, nil
 		}
 		if at > w.end {
 			w.groups[len(w.groups)-1].hole = true
