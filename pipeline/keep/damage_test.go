@@ -409,8 +409,8 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
-// TestTakeOverCutAround: the body of an entry that a kill cut short is not searched, since a stranger may have
-// put an entry of another row into it.
+// TestTakeOverCutAround: the body of an entry that a kill cut short is not searched, since a stranger may
+// have put an entry of another row into it.
 func TestTakeOverCutAround(t *testing.T) {
 	dir, w := t.TempDir(), newWork(t, 2)
 	k := start(t, Options{Job: w.job, Bodies: dir})

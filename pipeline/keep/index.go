@@ -89,7 +89,8 @@ func (s *archiveFolder) triesAgain() bool {
 }
 
 func (l *archive) add(dir string) {
-	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{}, failed: map[string]time.Time{}})
+	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{},
+		failed: map[string]time.Time{}})
 }
 
 // scan adds the new tar files. A folder or file that cannot be read does not keep it from the others, and is

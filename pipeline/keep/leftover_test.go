@@ -193,12 +193,13 @@ func TestTakeOverBeforeRescan(t *testing.T) {
 	die(t, k)
 	inTheWay := filepath.Join(dir, k.bodies.name+"-0001.idx")
 	ok(t, os.MkdirAll(filepath.Join(inTheWay, "stays"), draft.FolderMode))
-	if err := TakeOver(t.Context(), w.job, log()); err == nil || !strings.Contains(err.Error(), "--keep "+dir) {
+	err := TakeOver(t.Context(), w.job, log())
+	if err == nil || !strings.Contains(err.Error(), "--keep "+dir) {
 		t.Errorf("taken over in spite of a folder in the way: %v", err)
 	}
 	ok(t, os.RemoveAll(inTheWay))
 	ok(t, TakeOver(t.Context(), w.job, log()))
-	_, err := w.job.Retry(t.Context(), store.Selection{OK: true})
+	_, err = w.job.Retry(t.Context(), store.Selection{OK: true})
 	ok(t, err)
 	k = start(t, Options{Job: w.job, Bodies: dir})
 	defer k.Close()
