@@ -110,8 +110,8 @@ func nameSuffix(kind string) string {
 	return "-" + kind
 }
 
-// isOfKind reports whether a process that died wrote into a folder for this kind. Names without a suffix are
-// also those of the first release, whatever the kind: what such a process left shows what it was there for.
+// isOfKind reports whether a process that died wrote into a folder for this kind. The first release has names
+// without a suffix for all kinds: what such a process left shows what it was there for.
 func isOfKind(kind, dir, name string) (bool, error) {
 	for _, other := range []string{ofCrops, ofBlurred} {
 		if strings.HasSuffix(name, nameSuffix(other)) {

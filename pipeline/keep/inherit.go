@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,6 +16,56 @@ import (
 	"facescan/store"
 	"facescan/store/draft"
 )
+
+// TakeOver implements pipeline.Keeper.
+func (k *Keeper) TakeOver() error {
+	later := func(dir string, err error) {
+		k.o.Log.Warn("cannot take over what a process that died left: it waits there", "folder", dir,
+			"error", err)
+	}
+	for _, f := range k.folders() {
+		err := k.takeOver(f.kind, f.dir, f.name)
+		if err != nil && f.kind == ofBodies {
+			return full(err)
+		}
+		if err != nil {
+			later(f.dir, err)
+		}
+	}
+	for _, l := range k.left {
+		if err := k.takeOver(l.kind, l.dir, ""); err != nil {
+			later(l.dir, err)
+		}
+	}
+	k.rescan()
+	return nil
+}
+
+// TakeOver finishes what processes that died left in a job's folders, by the results that rows have: do it
+// before these are reopened.
+func TakeOver(ctx context.Context, job store.Job, log *slog.Logger) error {
+	k := &Keeper{o: Options{Job: job, Log: log}}
+	all, err := foldersOf(ctx, job)
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.here && f.kind == ofBodies {
+			k.archive.add(f.dir)
+		}
+	}
+	k.rescan()
+	for _, f := range all {
+		err := f.err
+		if f.here {
+			err = k.takeOver(f.kind, f.dir, "")
+		}
+		if err != nil {
+			return fmt.Errorf("--%s %s: %w", f.kind, f.dir, full(err))
+		}
+	}
+	return nil
+}
 
 // takeOver finishes the files of dead processes in a folder.
 func (k *Keeper) takeOver(kind, dir, own string) error {

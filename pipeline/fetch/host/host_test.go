@@ -209,8 +209,8 @@ func TestWindow(t *testing.T) {
 	})
 }
 
-// TestAddAll queues many rows at once: none goes out before the last is in, whoever waits for one, and those
-// that find no room before the context is over or the queue is stopped are not in.
+// TestAddAll queues many rows at once: none goes out before the last is in, although somebody waits for one.
+// Those that find no room before the context is over or the queue is stopped are not in.
 func TestAddAll(t *testing.T) {
 	many := make([]Row[int], 20_000) // of one URL; it takes long enough for somebody to come in between
 	for i := range many {
